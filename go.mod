@@ -1,0 +1,3 @@
+module meft
+
+go 1.26
