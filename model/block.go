@@ -1,0 +1,254 @@
+package model
+
+import (
+	"fmt"
+	"math"
+
+	"meft/tensor"
+)
+
+// Linear is y = x·Wᵀ (+ b).
+type Linear struct {
+	W *Weight // [out, in]
+	B *Weight // [out], nil for none
+}
+
+func (l Linear) forward(dev tensor.Device, y, x tensor.Tensor) {
+	dev.MatMul(y, x, l.W.W, tensor.MatMulOpts{TransB: true})
+	if l.B != nil {
+		dev.AddBias(y, l.B.W)
+	}
+}
+
+// backward sets dx = dy·W, or adds it, unless dx is none; and adds the weights'
+// own gradients where they are trained, for which it needs x.
+func (l Linear) backward(dev tensor.Device, dx, dy, x tensor.Tensor, accumulate bool) {
+	if !dx.None() {
+		dev.MatMul(dx, dy, l.W.W, tensor.MatMulOpts{Accumulate: accumulate})
+	}
+	if !l.W.D.None() {
+		dev.MatMul(l.W.D, dy, x, tensor.MatMulOpts{TransA: true, Accumulate: true})
+	}
+	if l.B != nil && !l.B.D.None() {
+		dev.BiasGrad(l.B.D, dy)
+	}
+}
+
+// Block is one layer: x += attention(norm(x)), then x += ffn(norm(x)).
+type Block struct {
+	Index int
+	FFN   Branch // seam: beside the whole feed-forward layer; nil for none
+
+	m            *Model
+	arena        *tensor.Arena // of acts and of what branches keep
+	norm1, norm2 *Weight       // [d]
+	q, k, v, o   Linear
+	qNorm, kNorm *Weight // [d/h], nil without query and key norms
+	gate, up     Linear
+	down         Linear
+	acts         acts
+	out          tensor.Tensor // [n, d] the next block's input
+	cacheK       tensor.Tensor // [cache, kv, d/h] for Infer
+	cacheV       tensor.Tensor
+}
+
+// acts are the activations a block keeps for its backward pass. n is
+// Size.Rows. Reading this struct is reading the memory a block costs.
+type acts struct {
+	x            tensor.Tensor // [n, d]        block input
+	rstd1        tensor.Tensor // [n]
+	qPre, kPre   tensor.Tensor // [n, h, d/h]   before the query and key norms, if any
+	qRstd, kRstd tensor.Tensor // [n·h]
+	q, k, v      tensor.Tensor // [n, h, d/h]   after RoPE; k, v have kv heads
+	o            tensor.Tensor // [n, h, d/h]
+	lse          tensor.Tensor // [n, h]        log-sum-exp of each query's scores
+	mid          tensor.Tensor // [n, d]        after attention
+	rstd2        tensor.Tensor // [n]
+	gate, up     tensor.Tensor // [n, hidden]
+}
+
+func (b *Block) allocate() {
+	m := b.m
+	c, n := m.Config, m.Size.Rows
+	b.acts.x = m.streamTensor(b.Index)
+	b.arena = m.arena.Sub(fmt.Sprintf("acts.%d", b.Index))
+	if m.Size.Rebuild || !m.Size.Grad {
+		b.arena = b.arena.Overlay("acts")
+	}
+	f := func(name string, dims ...int) tensor.Tensor { return b.arena.New(name, tensor.F32, dims...) }
+	t := &b.acts
+	t.rstd1 = f("rstd1", n)
+	if c.QKNorm {
+		t.qPre, t.qRstd = f("q_pre", n, c.Heads, c.HeadDim), f("q_rstd", n*c.Heads)
+		t.kPre, t.kRstd = f("k_pre", n, c.KVHeads, c.HeadDim), f("k_rstd", n*c.KVHeads)
+	}
+	t.q = f("q", n, c.Heads, c.HeadDim)
+	t.k, t.v = f("k", n, c.KVHeads, c.HeadDim), f("v", n, c.KVHeads, c.HeadDim)
+	t.o = f("o", n, c.Heads, c.HeadDim)
+	t.lse = f("lse", n, c.Heads)
+	t.mid = f("mid", n, c.Dim)
+	t.rstd2 = f("rstd2", n)
+	t.gate, t.up = f("gate", n, c.Hidden), f("up", n, c.Hidden)
+	if m.Size.CacheRows > 0 {
+		cache := m.arena.Sub(fmt.Sprintf("cache.%d", b.Index))
+		b.cacheK = cache.New("k", tensor.F32, m.Size.CacheRows, c.KVHeads, c.HeadDim)
+		b.cacheV = cache.New("v", tensor.F32, m.Size.CacheRows, c.KVHeads, c.HeadDim)
+	}
+}
+
+// first is the view of the first n rows of every activation.
+func (t acts) first(n int, c Config) acts {
+	cut := func(x tensor.Tensor) tensor.Tensor { return x.Rows(0, n) }
+	v := acts{x: cut(t.x), rstd1: cut(t.rstd1), q: cut(t.q), k: cut(t.k), v: cut(t.v), o: cut(t.o),
+		lse: cut(t.lse), mid: cut(t.mid), rstd2: cut(t.rstd2), gate: cut(t.gate), up: cut(t.up)}
+	if !t.qPre.None() {
+		v.qPre, v.qRstd = cut(t.qPre), t.qRstd.Rows(0, n*c.Heads)
+		v.kPre, v.kRstd = cut(t.kPre), t.kRstd.Rows(0, n*c.KVHeads)
+	}
+	return v
+}
+
+// forward runs the block. With rebuild it stops when everything Backward needs
+// is there: the block's output is not computed again.
+func (b *Block) forward(mode mode) {
+	m, dev := b.m, b.m.dev
+	a := b.acts.first(m.n, m.Config)
+	h := m.scratch.h.Rows(0, m.n)
+
+	dev.RMSNorm(h, a.rstd1, a.x, b.norm1.W, m.Config.Eps)
+	b.project(a, h)
+	keys, values := a.k, a.v
+	if mode == infer {
+		slots := m.in.slots.Rows(0, m.n)
+		dev.Scatter(b.cacheK, a.k, slots)
+		dev.Scatter(b.cacheV, a.v, slots)
+		keys, values = b.cacheK, b.cacheV
+	}
+	dev.Attention(a.o, a.lse, a.q, keys, values, m.mask(b.Index))
+	b.o.forward(dev, a.mid, a.o)
+	dev.Add(a.mid, a.mid, a.x)
+
+	dev.RMSNorm(h, a.rstd2, a.mid, b.norm2.W, m.Config.Eps)
+	b.gate.forward(dev, a.gate, h)
+	b.up.forward(dev, a.up, h)
+	if mode == rebuild {
+		if b.FFN != nil {
+			b.FFN.Forward(tensor.Tensor{}, h)
+		}
+		return
+	}
+	act := m.scratch.wide.Rows(0, m.n)
+	out := b.out.Rows(0, m.n)
+	dev.SwiGLU(act, a.gate, a.up)
+	b.down.forward(dev, out, act)
+	if b.FFN != nil {
+		b.FFN.Forward(out, h)
+	}
+	dev.Add(out, out, a.mid)
+}
+
+// project computes q, k and v: linear, the norms of heads if any, RoPE.
+func (b *Block) project(a acts, h tensor.Tensor) {
+	m, dev := b.m, b.m.dev
+	q, k := a.q, a.k
+	if b.qNorm != nil {
+		q, k = a.qPre, a.kPre
+	}
+	b.q.forward(dev, q, h)
+	b.k.forward(dev, k, h)
+	b.v.forward(dev, a.v, h)
+	if b.qNorm != nil {
+		dev.RMSNorm(heads(a.q), a.qRstd, heads(q), b.qNorm.W, m.Config.Eps)
+		dev.RMSNorm(heads(a.k), a.kRstd, heads(k), b.kNorm.W, m.Config.Eps)
+	}
+	pos := m.in.pos.Rows(0, m.n)
+	dev.RoPE(a.q, pos, m.rope.table, false)
+	dev.RoPE(a.k, pos, m.rope.table, false)
+}
+
+// heads sees [n, h, w] as [n·h, w].
+func heads(t tensor.Tensor) tensor.Tensor { return t.View(t.Dim(0)*t.Dim(1), t.Dim(2)) }
+
+// backward turns the gradient of the block's output, in scratch.d, into that of
+// its input, and adds the gradients of what is trained. With last, nothing
+// below wants a gradient: what only serves the input is left out.
+func (b *Block) backward(last bool) {
+	m, dev := b.m, b.m.dev
+	a := b.acts.first(m.n, m.Config)
+	if last && !m.Size.Weights {
+		h := m.scratch.h.Rows(0, m.n)
+		dev.RMSNorm(h, a.rstd2, a.mid, b.norm2.W, m.Config.Eps)
+		b.FFN.Backward(tensor.Tensor{}, m.scratch.d.Rows(0, m.n), h)
+		return
+	}
+	b.backwardFFN(a)
+	b.backwardAttention(a)
+}
+
+func (b *Block) backwardFFN(a acts) {
+	m, dev, n := b.m, b.m.dev, b.m.n
+	h, d, dh := m.scratch.h.Rows(0, n), m.scratch.d.Rows(0, n), m.scratch.dh.Rows(0, n)
+	dact, dup := m.scratch.wide.Rows(0, n), m.scratch.dup.Rows(0, n)
+
+	if m.Size.Weights {
+		dev.SwiGLU(dup, a.gate, a.up) // the input of down, kept nowhere
+	}
+	b.down.backward(dev, dact, d, dup, false)
+	dev.SwiGLUGrad(dact, dup, dact, a.gate, a.up)
+	if m.Size.Weights || b.FFN != nil {
+		dev.RMSNorm(h, a.rstd2, a.mid, b.norm2.W, m.Config.Eps)
+	}
+	b.gate.backward(dev, dh, dact, h, false)
+	b.up.backward(dev, dh, dup, h, true)
+	if b.FFN != nil {
+		b.FFN.Backward(dh, d, h)
+	}
+	dev.RMSNormGrad(d, b.norm2.D, dh, a.mid, b.norm2.W, a.rstd2)
+}
+
+func (b *Block) backwardAttention(a acts) {
+	m, dev, n := b.m, b.m.dev, b.m.n
+	s := &m.scratch
+	h, d, dh := s.h.Rows(0, n), s.d.Rows(0, n), s.dh.Rows(0, n)
+	do, dq, dk, dv := s.do.Rows(0, n), s.dq.Rows(0, n), s.dk.Rows(0, n), s.dv.Rows(0, n)
+
+	b.o.backward(dev, do, d, a.o, false)
+	dev.AttentionGrad(dq, dk, dv, do, a.o, a.lse, a.q, a.k, a.v, m.mask(b.Index))
+	pos := m.in.pos.Rows(0, n)
+	dev.RoPE(dq, pos, m.rope.table, true)
+	dev.RoPE(dk, pos, m.rope.table, true)
+	if b.qNorm != nil {
+		b.headNormGrad(b.qNorm, dq, a.qPre, a.qRstd)
+		b.headNormGrad(b.kNorm, dk, a.kPre, a.kRstd)
+	}
+	if m.Size.Weights {
+		dev.RMSNorm(h, a.rstd1, a.x, b.norm1.W, m.Config.Eps)
+	}
+	b.q.backward(dev, dh, dq, h, false)
+	b.k.backward(dev, dh, dk, h, true)
+	b.v.backward(dev, dh, dv, h, true)
+	dev.RMSNormGrad(d, b.norm1.D, dh, a.x, b.norm1.W, a.rstd1)
+}
+
+// headNormGrad replaces dy, the gradient of normed heads, by that of pre.
+func (b *Block) headNormGrad(w *Weight, dy, pre, rstd tensor.Tensor) {
+	dev := b.m.dev
+	dpre := b.m.scratch.dpre
+	dpre.Dims = dy.Dims // keys may have fewer heads than queries
+	dev.Fill(dpre, 0)
+	dev.RMSNormGrad(heads(dpre), w.D, heads(dy), heads(pre), w.W, rstd)
+	dev.Convert(dy, dpre)
+}
+
+// mask says which rows each query of the batch sees in that layer.
+func (m *Model) mask(layer int) tensor.Mask {
+	start := m.in.start
+	if m.Config.Window[layer] > 0 {
+		start = m.in.windowed
+	}
+	return tensor.Mask{
+		Start: start.Rows(0, m.n),
+		End:   m.in.end.Rows(0, m.n),
+		Scale: float32(1 / math.Sqrt(float64(m.Config.HeadDim))),
+	}
+}

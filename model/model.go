@@ -1,0 +1,185 @@
+// Package model is a decoder of the Llama family with an explicit forward and
+// backward pass over the kernels of a tensor.Device. It knows nothing of
+// fine-tuning methods: they hang on its seams (Block.FFN), and of data only
+// token ids. There is no tape; reading block.go is reading the network and its
+// gradient.
+//
+// Sequences are packed: a batch is a list of token rows, and each row says from
+// which row on it may look back. There is no batch dimension and no padding.
+package model
+
+import (
+	"fmt"
+
+	"meft/tensor"
+)
+
+// Size is what a model is built for. It fixes all memory.
+type Size struct {
+	Rows      int          // most token rows of one batch
+	Context   int          // longest sequence, in tokens
+	Grad      bool         // gradients reach the branches
+	Weights   bool         // and every weight
+	Rebuild   bool         // keep only block inputs and recompute the rest in Backward
+	Frozen    tensor.DType // type frozen matrices are kept in: F32 or BF16
+	LossRows  int          // rows of logits at a time; 0 for a default of about 16 MiB
+	CacheRows int          // rows of keys and values kept for Infer; 0 for none
+}
+
+// A Branch is a trained path beside one frozen site: y += f(x). It takes its
+// memory from Model.Acts and Model.Scratch when it is attached.
+type Branch interface {
+	// Forward adds f(x) to y; both are [n,d] with n up to Size.Rows. With y
+	// none (a block is being rebuilt) it only recomputes what Backward will
+	// need, from the same x, and must choose and compute what it did before.
+	Forward(y, x tensor.Tensor)
+	// Backward adds the gradient with respect to x to dx, unless dx is none,
+	// and the branch's own gradients to its parameters. x is Forward's.
+	Backward(dx, dy, x tensor.Tensor)
+}
+
+// Model is a decoder and its activations. Nothing is allocated after Build and
+// the attaching of branches. It is not safe for concurrent use.
+type Model struct {
+	Config Config
+	Size   Size
+	Blocks []*Block
+
+	dev     tensor.Device
+	arena   *tensor.Arena
+	weights []*Weight
+	embed   *Weight
+	norm    *Weight
+	head    *Weight // the embedding when tied
+	rope    *rotary
+
+	in      inputs
+	scratch scratch
+	loss    lossState
+	top     tensor.Tensor // [n, d] output of the last block
+	n       int           // rows of the last batch
+}
+
+// scratch is memory every block uses in turn. n is Size.Rows.
+type scratch struct {
+	h      tensor.Tensor // [n, d]       normed input of attention or FFN
+	wide   tensor.Tensor // [n, hidden]  SwiGLU output, then its gradient
+	d      tensor.Tensor // [n, d]       gradient of the residual stream
+	dh     tensor.Tensor // [n, d]       gradient of a normed input
+	dup    tensor.Tensor // [n, hidden]
+	dq     tensor.Tensor // [n, h, d/h]
+	do     tensor.Tensor // [n, h, d/h]
+	dk, dv tensor.Tensor // [n, kv, d/h]
+	dpre   tensor.Tensor // [n, h, d/h]  gradient before the query or key norm
+}
+
+// Build makes a model in a. The weights have no values: call Load or Init.
+func Build(a *tensor.Arena, c Config, s Size) (*Model, error) {
+	if s.Rows <= 0 || s.Context <= 0 {
+		panic(fmt.Sprintf("model: size of %d rows and context %d", s.Rows, s.Context))
+	}
+	if s.LossRows == 0 {
+		s.LossRows = max(16, (16<<20)/4/c.Vocab)
+	}
+	s.LossRows = min(s.LossRows, s.Rows)
+	m := &Model{Config: c, Size: s, dev: a.Device(), arena: a}
+	m.weights = newWeights(a, c, s)
+	m.rope = newRotary(a, c, s.Context)
+	m.in = newInputs(a.Sub("batch"), c, s)
+	m.newScratch(a.Sub("scratch"))
+	m.newBlocks()
+	m.loss = newLossState(a.Sub("loss"), c, s)
+	return m, a.Err()
+}
+
+func (m *Model) newScratch(a *tensor.Arena) {
+	c, n := m.Config, m.Size.Rows
+	f := func(name string, dims ...int) tensor.Tensor { return a.New(name, tensor.F32, dims...) }
+	m.scratch.h = f("h", n, c.Dim)
+	m.scratch.wide = f("wide", n, c.Hidden)
+	if !m.Size.Grad {
+		return
+	}
+	m.scratch.d = f("d", n, c.Dim)
+	m.scratch.dh = f("dh", n, c.Dim)
+	m.scratch.dup = f("dup", n, c.Hidden)
+	m.scratch.dq = f("dq", n, c.Heads, c.HeadDim)
+	m.scratch.do = f("do", n, c.Heads, c.HeadDim)
+	m.scratch.dk = f("dk", n, c.KVHeads, c.HeadDim)
+	m.scratch.dv = f("dv", n, c.KVHeads, c.HeadDim)
+	if c.QKNorm {
+		m.scratch.dpre = f("dpre", n, c.Heads, c.HeadDim)
+	}
+}
+
+// newBlocks lays out the blocks and binds them to their weights, in the order
+// of Config.specs.
+func (m *Model) newBlocks() {
+	ws := m.weights
+	next := func() *Weight { w := ws[0]; ws = ws[1:]; return w }
+	linear := func(bias bool) Linear {
+		l := Linear{W: next()}
+		if bias {
+			l.B = next()
+		}
+		return l
+	}
+	c := m.Config
+	m.embed = next()
+	for i := range c.Layers {
+		b := &Block{m: m, Index: i}
+		b.norm1 = next()
+		b.q, b.k, b.v = linear(c.QKVBias), linear(c.QKVBias), linear(c.QKVBias)
+		if c.QKNorm {
+			b.qNorm, b.kNorm = next(), next()
+		}
+		b.o = linear(c.OBias)
+		b.norm2 = next()
+		b.gate, b.up, b.down = linear(c.MLPBias), linear(c.MLPBias), linear(c.MLPBias)
+		b.allocate()
+		m.Blocks = append(m.Blocks, b)
+	}
+	m.norm = next()
+	m.head = m.embed
+	if !c.Tied {
+		m.head = next()
+	}
+	m.top = m.streamTensor(c.Layers)
+	for i, b := range m.Blocks {
+		b.out = m.top
+		if i+1 < len(m.Blocks) {
+			b.out = m.Blocks[i+1].acts.x
+		}
+	}
+}
+
+// streamTensor is the residual stream before block i. A model without gradients
+// needs only one, which every block overwrites.
+func (m *Model) streamTensor(i int) tensor.Tensor {
+	if !m.Size.Grad && i > 0 {
+		return m.Blocks[0].acts.x
+	}
+	return m.arena.Sub("acts").New(fmt.Sprintf("x.%d", i), tensor.F32, m.Size.Rows, m.Config.Dim)
+}
+
+// Device is where the model computes, nil while planning.
+func (m *Model) Device() tensor.Device { return m.dev }
+
+// Weights are all weights in a fixed order.
+func (m *Model) Weights() []*Weight { return m.weights }
+
+// Acts is the arena for what a branch on that block keeps from Forward to
+// Backward. With Size.Rebuild, or without gradients, all blocks share it.
+func (m *Model) Acts(block int) *tensor.Arena { return m.Blocks[block].arena }
+
+// Scratch is an arena whose memory the next branch call overwrites.
+func (m *Model) Scratch() *tensor.Arena { return m.arena.Sub("branch").Overlay("branch scratch") }
+
+// ZeroGrad clears the gradients of the weights, where they have any.
+func (m *Model) ZeroGrad() {
+	for _, w := range m.weights {
+		if !w.D.None() {
+			m.dev.Fill(w.D, 0)
+		}
+	}
+}

@@ -1,0 +1,230 @@
+package model
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+
+	"meft/safetensors"
+	"meft/tensor"
+)
+
+// Weight is one weight of the checkpoint.
+type Weight struct {
+	Name    string        // as Hugging Face names it
+	W       tensor.Tensor // F32, or BF16 where it is frozen and Size.Frozen says so
+	D       tensor.Tensor // gradient, none unless Size.Weights
+	NoDecay bool          // a norm or a bias
+}
+
+// spec says what a weight is before it has memory.
+type spec struct {
+	name   string
+	dims   []int
+	vector bool // a norm or a bias: always F32, never decayed
+	ones   bool // starts as 1 (norms)
+}
+
+func (s spec) count() int64 {
+	n := int64(1)
+	for _, d := range s.dims {
+		n *= int64(d)
+	}
+	return n
+}
+
+// specs lists every weight in the order of the forward pass.
+func (c Config) specs() []spec {
+	d, q, kv := c.Dim, c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	out := []spec{{name: "model.embed_tokens.weight", dims: []int{c.Vocab, d}}}
+	for i := range c.Layers {
+		pre := fmt.Sprintf("model.layers.%d.", i)
+		matrix := func(name string, rows, cols int, bias bool) {
+			out = append(out, spec{name: pre + name + ".weight", dims: []int{rows, cols}})
+			if bias {
+				out = append(out, spec{name: pre + name + ".bias", dims: []int{rows}, vector: true})
+			}
+		}
+		norm := func(name string, n int) {
+			out = append(out, spec{name: pre + name + ".weight", dims: []int{n}, vector: true, ones: true})
+		}
+		norm("input_layernorm", d)
+		matrix("self_attn.q_proj", q, d, c.QKVBias)
+		matrix("self_attn.k_proj", kv, d, c.QKVBias)
+		matrix("self_attn.v_proj", kv, d, c.QKVBias)
+		if c.QKNorm {
+			norm("self_attn.q_norm", c.HeadDim)
+			norm("self_attn.k_norm", c.HeadDim)
+		}
+		matrix("self_attn.o_proj", d, q, c.OBias)
+		norm("post_attention_layernorm", d)
+		matrix("mlp.gate_proj", c.Hidden, d, c.MLPBias)
+		matrix("mlp.up_proj", c.Hidden, d, c.MLPBias)
+		matrix("mlp.down_proj", d, c.Hidden, c.MLPBias)
+	}
+	out = append(out, spec{name: "model.norm.weight", dims: []int{d}, vector: true, ones: true})
+	if !c.Tied {
+		out = append(out, spec{name: "lm_head.weight", dims: []int{c.Vocab, d}})
+	}
+	return out
+}
+
+// newWeights allocates every weight, and its gradient if it is trained.
+func newWeights(a *tensor.Arena, c Config, s Size) []*Weight {
+	wa, ga := a.Sub("weights"), a.Sub("grads")
+	var ws []*Weight
+	for _, sp := range c.specs() {
+		t := tensor.F32
+		if !sp.vector && !s.Weights {
+			t = s.Frozen
+		}
+		w := &Weight{Name: sp.name, W: wa.New(sp.name, t, sp.dims...), NoDecay: sp.vector}
+		if s.Weights {
+			w.D = ga.New(sp.name, tensor.F32, sp.dims...)
+		}
+		ws = append(ws, w)
+	}
+	return ws
+}
+
+// ignored are tensors some exporters write that hold nothing to learn.
+func (c Config) ignored(name string) bool {
+	return strings.HasSuffix(name, "rotary_emb.inv_freq") || c.Tied && name == "lm_head.weight"
+}
+
+// CheckWeights compares a checkpoint with what the configuration wants and
+// reports every missing, surplus and misshapen tensor in one error.
+func CheckWeights(c Config, s *safetensors.Set) error {
+	var problems []string
+	want := map[string]bool{}
+	for _, sp := range c.specs() {
+		want[sp.name] = true
+		info, ok := s.Info(sp.name)
+		switch {
+		case !ok:
+			problems = append(problems, fmt.Sprintf("tensor %q is missing, wanted %v", sp.name, sp.dims))
+		case !slices.Equal(info.Shape, sp.dims):
+			problems = append(problems, fmt.Sprintf("%s: tensor %q is %v, wanted %v", info.File, sp.name, info.Shape, sp.dims))
+		case info.DType != "F32" && info.DType != "F16" && info.DType != "BF16" && info.DType != "F64":
+			problems = append(problems, fmt.Sprintf("%s: tensor %q is %s, wanted F32, F16 or BF16", info.File, sp.name, info.DType))
+		}
+	}
+	for _, name := range s.Names() {
+		if !want[name] && !c.ignored(name) {
+			problems = append(problems, fmt.Sprintf("tensor %q is not part of %s", name, c.Architecture))
+		}
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	sort.Strings(problems)
+	const most = 40
+	if n := len(problems); n > most {
+		problems = append(problems[:most], fmt.Sprintf("and %d more", n-most))
+	}
+	return fmt.Errorf("checkpoint does not match config.json:\n  %s", strings.Join(problems, "\n  "))
+}
+
+// Load fills every weight from a checkpoint. It checks names, shapes and types
+// of all tensors first, and refuses values that are not finite.
+func (m *Model) Load(s *safetensors.Set) error {
+	if err := CheckWeights(m.Config, s); err != nil {
+		return err
+	}
+	for _, w := range m.weights {
+		if err := m.loadWeight(w, s); err != nil {
+			return err
+		}
+		s.Release(w.Name)
+	}
+	return m.dev.Sync()
+}
+
+// loadWeight converts straight into the device's memory where the CPU can
+// address it; other devices get a copy of the whole tensor.
+func (m *Model) loadWeight(w *Weight, s *safetensors.Set) error {
+	info, _ := s.Info(w.Name)
+	if w.W.DType == tensor.BF16 {
+		dst := hostOr(w.W, tensor.Tensor.BFloat16)
+		if err := s.ReadBF16(dst, w.Name); err != nil {
+			return err
+		}
+		if err := safetensors.CheckFiniteBF16(info.File+": tensor "+w.Name, dst); err != nil {
+			return err
+		}
+		m.push(w.W, tensor.Bytes(dst))
+		return nil
+	}
+	dst := hostOr(w.W, tensor.Tensor.Float32)
+	if err := s.ReadF32(dst, w.Name); err != nil {
+		return err
+	}
+	if err := safetensors.CheckFinite(info.File+": tensor "+w.Name, dst); err != nil {
+		return err
+	}
+	m.push(w.W, tensor.Bytes(dst))
+	return nil
+}
+
+// hostOr is the tensor's own memory, or fresh memory of its size.
+func hostOr[E any](t tensor.Tensor, view func(tensor.Tensor) []E) []E {
+	if t.Buf.Host() != nil {
+		return view(t)
+	}
+	return make([]E, t.Len())
+}
+
+// push uploads src unless it is dst's own memory.
+func (m *Model) push(dst tensor.Tensor, src []byte) {
+	if dst.Buf.Host() == nil {
+		m.dev.Await(m.dev.Upload(dst, src))
+	}
+}
+
+// Init gives every weight a random value: norms 1, biases 0, matrices normal
+// with standard deviation Config.InitRange. Each weight has its own stream, a
+// function of seed and its place in the list.
+func (m *Model) Init(seed uint64) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 4)
+	for i, sp := range m.Config.specs() {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			m.initWeight(m.weights[i], sp, rand.New(rand.NewPCG(seed, uint64(i))))
+		})
+	}
+	wg.Wait()
+}
+
+func (m *Model) initWeight(w *Weight, sp spec, r *rand.Rand) {
+	value := func() float32 { return float32(r.NormFloat64()) * m.Config.InitRange }
+	if sp.vector {
+		var constant float32
+		if sp.ones {
+			constant = 1
+		}
+		value = func() float32 { return constant }
+	}
+	if w.W.DType == tensor.BF16 {
+		dst := hostOr(w.W, tensor.Tensor.BFloat16)
+		var block [4096]float32
+		for i := 0; i < len(dst); i += len(block) {
+			part := dst[i:min(i+len(block), len(dst))]
+			for j := range part {
+				block[j] = value()
+			}
+			safetensors.BF16FromF32(part, block[:len(part)])
+		}
+		m.push(w.W, tensor.Bytes(dst))
+		return
+	}
+	dst := hostOr(w.W, tensor.Tensor.Float32)
+	for i := range dst {
+		dst[i] = value()
+	}
+	m.push(w.W, tensor.Bytes(dst))
+}
