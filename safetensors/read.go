@@ -1,0 +1,65 @@
+package safetensors
+
+import "fmt"
+
+// ReadF32 converts a tensor to float32. It has to be F64, F32, F16 or BF16 and
+// to hold exactly len(dst) values. F64 is rounded to nearest even and becomes
+// Inf beyond the range of float32; the others are exact. NaN and Inf are passed
+// on: see CheckFinite.
+func (s *Set) ReadF32(dst []float32, name string) error {
+	e, err := s.lookup(name)
+	if err != nil {
+		return err
+	}
+	if err := e.wantFloats(len(dst)); err != nil {
+		return err
+	}
+	switch src := e.bytes(); e.DType {
+	case "F64":
+		widenF64(dst, src)
+	case "F32":
+		copy(view(dst), src)
+	case "F16":
+		widenF16(dst, src)
+	case "BF16":
+		widenBF16(dst, src)
+	}
+	return nil
+}
+
+// ReadBF16 converts a tensor to bfloat16. It has to be F64, F32, F16 or BF16
+// and to hold exactly len(dst) values. BF16 is copied, the others are rounded
+// once, to nearest even; NaN stays NaN.
+func (s *Set) ReadBF16(dst []uint16, name string) error {
+	e, err := s.lookup(name)
+	if err != nil {
+		return err
+	}
+	if err := e.wantFloats(len(dst)); err != nil {
+		return err
+	}
+	switch src := e.bytes(); e.DType {
+	case "F64":
+		narrowF64(dst, src)
+	case "F32":
+		narrowF32(dst, src)
+	case "F16":
+		narrowF16(dst, src)
+	case "BF16":
+		copy(view(dst), src)
+	}
+	return nil
+}
+
+// wantFloats reports a tensor that is not n floating point values.
+func (e entry) wantFloats(n int) error {
+	switch e.DType {
+	case "F64", "F32", "F16", "BF16":
+	default:
+		return fmt.Errorf("%s: tensor %q is %s, wanted F64, F32, F16 or BF16", e.File, clip(e.Name), e.DType)
+	}
+	if e.Len() != n {
+		return fmt.Errorf("%s: tensor %q is %s %v, %d values, wanted %d", e.File, clip(e.Name), e.DType, e.Shape, e.Len(), n)
+	}
+	return nil
+}
