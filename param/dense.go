@@ -1,0 +1,79 @@
+// Package param has what a method trains: tensors on the device (Dense), wide
+// adapters in host memory of which a step touches a few rows (Table), the AdamW
+// optimizer of both, and learning rate schedules. It knows nothing of models or
+// files.
+package param
+
+import (
+	"fmt"
+
+	"meft/tensor"
+)
+
+// Dense is a trained tensor on the device.
+type Dense struct {
+	Name    string
+	W       tensor.Tensor // value
+	D       tensor.Tensor // gradient, accumulates; none when Fixed
+	M, V    tensor.Tensor // AdamW moments; none when Fixed
+	NoDecay bool          // weight decay leaves it alone
+
+	dev tensor.Device // nil while planning
+}
+
+// NewDense allocates a zeroed F32 tensor with gradient and moments.
+func NewDense(a *tensor.Arena, name string, dims ...int) *Dense {
+	w := a.New(name, tensor.F32, dims...)
+	return Adopt(a, name, w, a.New(name+".grad", tensor.F32, dims...), false)
+}
+
+// NewFixed allocates a zeroed F32 tensor that is only used, not trained.
+func NewFixed(a *tensor.Arena, name string, dims ...int) *Dense {
+	return &Dense{Name: name, W: a.New(name, tensor.F32, dims...), dev: a.Device()}
+}
+
+// Adopt makes a Dense of a weight and a gradient that something else allocated;
+// only the moments are allocated. It panics unless both are F32 and of one
+// shape.
+func Adopt(a *tensor.Arena, name string, w, d tensor.Tensor, noDecay bool) *Dense {
+	if w.DType != tensor.F32 || d.DType != tensor.F32 || !w.SameShape(d) {
+		panic(fmt.Sprintf("param: %s is %v, its gradient %v", name, w, d))
+	}
+	dims := w.Dims[:w.Rank]
+	return &Dense{
+		Name: name, W: w, D: d,
+		M:       a.New(name+".m", tensor.F32, dims...),
+		V:       a.New(name+".v", tensor.F32, dims...),
+		NoDecay: noDecay,
+		dev:     a.Device(),
+	}
+}
+
+// Fixed reports whether d has no gradient.
+func (d *Dense) Fixed() bool { return d.D.None() }
+
+// Fill sets the value from x, in row-major order. It waits for the copy and does
+// nothing while planning.
+func (d *Dense) Fill(x []float32) {
+	if d.dev != nil && d.W.Buf != nil {
+		d.dev.Await(d.dev.Upload(d.W, tensor.Bytes(x)))
+	}
+}
+
+// Set is everything a method trains, in a fixed order.
+type Set struct {
+	Dense  []*Dense
+	Tables []*Table
+}
+
+// Parameters is the number of values in the set.
+func (s *Set) Parameters() int64 {
+	n := int64(0)
+	for _, d := range s.Dense {
+		n += int64(d.W.Len())
+	}
+	for _, t := range s.Tables {
+		n += 2 * int64(t.Rows) * int64(t.Dim)
+	}
+	return n
+}

@@ -1,0 +1,270 @@
+package param
+
+import (
+	"fmt"
+	"math/bits"
+	"sync/atomic"
+
+	"meft/internal/simd"
+	"meft/tensor"
+)
+
+// Idle says what a step does to the rows of a Table that got no gradient. All
+// three are the same when every row gets one.
+type Idle string
+
+// The treatments of idle rows.
+const (
+	// Lazy rows rest: value and moments stay, and each row's own number of steps
+	// drives its bias correction.
+	Lazy Idle = "lazy"
+	// Moving rows make every step, with a gradient of zero: AdamW on the whole
+	// table, at the cost of the whole table.
+	Moving Idle = "dense"
+	// Replay rows rest; when they are next gathered or stepped, and on Flush, the
+	// steps they missed are made up for with the learning rates of those steps.
+	// What Gather returns and what is saved is bit for bit what Moving gives;
+	// only who reads K or V directly sees rows that lag behind.
+	Replay Idle = "replay"
+)
+
+// Valid reports whether i is one of the treatments.
+func (i Idle) Valid() bool { return i == Lazy || i == Moving || i == Replay }
+
+// TableOptions say how a table is trained.
+type TableOptions struct {
+	Idle       Idle       // "" stands for Lazy
+	Fixed      bool       // not trained: no gradients, no moments
+	FrozenKeys bool       // only values are trained
+	Pool       *simd.Pool // for the work on rows; nil for the calling goroutine alone
+}
+
+// half is the keys or the values of a table, row-major [rows, dim].
+type half struct {
+	w    []float32
+	d    []float32 // gradient, valid in touched rows; nil when not trained
+	m, v []float32 // AdamW moments; nil when not trained
+}
+
+// Table is a wide two-layer adapter in host memory: y = V·f(K·x). A neuron is
+// one row of K and one row of V, so bringing it in is two contiguous copies. A
+// step costs what the touched rows cost, but for a scan of a bit per row and
+// for Moving. Ids given to its methods are strictly ascending. It is not safe
+// for concurrent use.
+type Table struct {
+	Name      string
+	Rows, Dim int
+	K, V      []float32 // [rows, dim] values; nil while planning
+
+	o       TableOptions
+	level   simd.Level
+	keys    half
+	values  half
+	steps   []int32   // [rows] steps made by each row; nil for Moving
+	touched []int32   // [rows/32] one bit a row: it has a gradient
+	zero    []float32 // [dim] the gradient of idle rows
+	made    int       // steps made by the table
+
+	// Arguments of the tasks below, fields so that a step allocates nothing.
+	adam   AdamW
+	rate   func(step int) float32
+	scale  float32
+	ids    []int32
+	bufK   []float32
+	bufV   []float32
+	sums   [sumParts]float64
+	visits atomic.Int64 // rows a step or a replay has worked on
+}
+
+// sumParts is the number of partial sums of SumSquares, whatever the threads.
+const sumParts = 64
+
+// NewTable allocates a table of zeros in host memory, all of it through a.
+func NewTable(a *tensor.Arena, name string, rows, dim int, o TableOptions) *Table {
+	if o.Idle == "" {
+		o.Idle = Lazy
+	}
+	if rows <= 0 || dim <= 0 || !o.Idle.Valid() {
+		panic(fmt.Sprintf("param: table %s of %d rows by %d, idle rows %q", name, rows, dim, o.Idle))
+	}
+	t := &Table{Name: name, Rows: rows, Dim: dim, o: o, level: simd.Best()}
+	if o.Pool != nil {
+		t.level = o.Pool.Level()
+	}
+	host := func(part string, n int) []float32 { return a.Float32(name+"."+part, tensor.OnHost, n) }
+	ints := func(part string, n int) []int32 { return a.Int32(name+"."+part, tensor.OnHost, n) }
+	newHalf := func(part string, trained bool) half {
+		h := half{w: host(part, rows*dim)}
+		if trained {
+			h.d, h.m, h.v = host(part+".grad", rows*dim), host(part+".m", rows*dim), host(part+".v", rows*dim)
+		}
+		return h
+	}
+	t.keys = newHalf("key", !o.Fixed && !o.FrozenKeys)
+	t.values = newHalf("value", !o.Fixed)
+	t.K, t.V = t.keys.w, t.values.w
+	if o.Fixed {
+		return t
+	}
+	t.touched = ints("touched", (rows+31)/32)
+	t.zero = host("zero", dim)
+	if o.Idle != Moving {
+		t.steps = ints("steps", rows)
+	}
+	return t
+}
+
+// Fixed reports whether the table is not trained.
+func (t *Table) Fixed() bool { return t.o.Fixed }
+
+// row is the slice of row i of x [rows, dim].
+func (t *Table) row(x []float32, i int32) []float32 {
+	at := int(i) * t.Dim
+	return x[at : at+t.Dim]
+}
+
+func (t *Table) hasGrad(i int32) bool { return t.touched[i>>5]>>(i&31)&1 != 0 }
+
+// rowsPerTask is the number of rows a worker takes at a time.
+const rowsPerTask = 16
+
+// each runs a task over n rows, rowsPerTask at a time.
+func (t *Table) each(n int, task simd.Task) { t.run((n+rowsPerTask-1)/rowsPerTask, task) }
+
+func (t *Table) run(pieces int, task simd.Task) {
+	if t.o.Pool != nil {
+		t.o.Pool.Run(pieces, task)
+		return
+	}
+	for i := range pieces {
+		task.Do(i, 0)
+	}
+}
+
+// piece is the part of ids that piece i of a task works on.
+func (t *Table) piece(i int) (from, to int) {
+	return i * rowsPerTask, min((i+1)*rowsPerTask, len(t.ids))
+}
+
+func (t *Table) take(ids []int32, k, v []float32) {
+	n := len(ids) * t.Dim
+	if len(k) < n && k != nil || len(v) < n {
+		panic(fmt.Sprintf("param: %s: %d rows of %d, buffers of %d and %d", t.Name, len(ids), t.Dim, len(k), len(v)))
+	}
+	last := int32(-1)
+	for _, id := range ids {
+		if id <= last || int(id) >= t.Rows {
+			panic(fmt.Sprintf("param: %s: id %d after %d, of %d rows", t.Name, id, last, t.Rows))
+		}
+		last = id
+	}
+	t.ids, t.bufK, t.bufV = ids, k, v
+}
+
+// Gather copies rows ids of K to k and of V to v, both [len(ids), dim]. With
+// Replay it first makes up for the steps those rows have missed.
+func (t *Table) Gather(k, v []float32, ids []int32) {
+	t.take(ids, k, v)
+	t.each(len(ids), (*gatherTask)(t))
+}
+
+type gatherTask Table
+
+// Do copies piece i.
+func (g *gatherTask) Do(i, _ int) {
+	t := (*Table)(g)
+	from, to := t.piece(i)
+	for j := from; j < to; j++ {
+		id := t.ids[j]
+		if t.o.Idle == Replay {
+			t.catchUp(id)
+		}
+		copy(t.bufK[j*t.Dim:(j+1)*t.Dim], t.row(t.K, id))
+		copy(t.bufV[j*t.Dim:(j+1)*t.Dim], t.row(t.V, id))
+	}
+}
+
+// ScatterAdd adds dk and dv, both [len(ids), dim], to the gradients of rows ids
+// and marks them as touched. dk is not read with FrozenKeys and may be nil.
+func (t *Table) ScatterAdd(ids []int32, dk, dv []float32) {
+	if t.o.Fixed || dk == nil && !t.o.FrozenKeys {
+		panic(fmt.Sprintf("param: %s: gradient of a table that has none, or no gradient of keys", t.Name))
+	}
+	t.take(ids, dk, dv)
+	t.each(len(ids), (*scatterTask)(t))
+	for _, id := range ids {
+		t.touched[id>>5] |= 1 << (id & 31)
+	}
+}
+
+type scatterTask Table
+
+// Do adds piece i. The first gradient of a row replaces what is left of the
+// step before, so that the whole table never needs zeroing.
+func (s *scatterTask) Do(i, _ int) {
+	t := (*Table)(s)
+	from, to := t.piece(i)
+	for j := from; j < to; j++ {
+		id := t.ids[j]
+		if t.keys.d != nil {
+			t.accumulate(t.row(t.keys.d, id), t.bufK[j*t.Dim:(j+1)*t.Dim], t.hasGrad(id))
+		}
+		t.accumulate(t.row(t.values.d, id), t.bufV[j*t.Dim:(j+1)*t.Dim], t.hasGrad(id))
+	}
+}
+
+func (t *Table) accumulate(dst, src []float32, more bool) {
+	if more {
+		t.level.Add(dst, dst, src)
+	} else {
+		copy(dst, src)
+	}
+}
+
+// Touched is the number of rows that have a gradient.
+func (t *Table) Touched() int {
+	n := 0
+	for _, w := range t.touched {
+		n += bits.OnesCount32(uint32(w))
+	}
+	return n
+}
+
+// ZeroGrad forgets all gradients.
+func (t *Table) ZeroGrad() { clear(t.touched) }
+
+// words is the range of bitmap words of part i of parts.
+func (t *Table) words(i, parts int) (from, to int) {
+	n := len(t.touched)
+	return i * n / parts, (i + 1) * n / parts
+}
+
+// SumSquares is the sum of the squares of all gradients. Its order depends on
+// the shape of the table and on the rows touched only.
+func (t *Table) SumSquares() float64 {
+	t.run(sumParts, (*sumTask)(t))
+	sum := 0.0
+	for _, s := range t.sums {
+		sum += s
+	}
+	return sum
+}
+
+type sumTask Table
+
+// Do sums part i.
+func (s *sumTask) Do(i, _ int) {
+	t := (*Table)(s)
+	sum := 0.0
+	from, to := t.words(i, sumParts)
+	for w := from; w < to; w++ {
+		for set := uint32(t.touched[w]); set != 0; set &= set - 1 {
+			id := int32(w*32 + bits.TrailingZeros32(set))
+			if t.keys.d != nil {
+				sum += t.level.SumSquares(t.row(t.keys.d, id))
+			}
+			sum += t.level.SumSquares(t.row(t.values.d, id))
+		}
+	}
+	t.sums[i] = sum
+}

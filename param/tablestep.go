@@ -1,0 +1,120 @@
+package param
+
+import (
+	"fmt"
+	"math/bits"
+
+	"meft/internal/simd"
+)
+
+// Step makes optimizer step number step, counted from 0, on the rows that have
+// a gradient, multiplied by scale, and treats the others as Idle says. rate is
+// a pure function of the step: Replay calls it again for steps of the past.
+// Steps come in order. Gradients stay until ZeroGrad.
+func (t *Table) Step(step int, a AdamW, rate func(step int) float32, scale float32) {
+	if t.o.Fixed || step < t.made {
+		panic(fmt.Sprintf("param: %s: step %d after %d steps, fixed %v", t.Name, step, t.made, t.o.Fixed))
+	}
+	if t.made == 0 && t.o.Idle == Replay && step > 0 {
+		t.startAt(step)
+	}
+	t.adam, t.rate, t.scale = a, rate, scale
+	t.made = step
+	t.run(sumParts, (*stepTask)(t))
+	t.made = step + 1
+}
+
+// startAt says that a table without a history begins at a step above 0: there
+// is nothing before it to make up for.
+func (t *Table) startAt(step int) {
+	for i := range t.steps {
+		t.steps[i] = int32(step)
+	}
+}
+
+type stepTask Table
+
+// Do makes the step on part i of the rows.
+func (s *stepTask) Do(i, _ int) {
+	t := (*Table)(s)
+	from, to := t.words(i, sumParts)
+	if t.o.Idle == Moving {
+		p := scalars(t.adam.opts(t.made, t.rate(t.made), t.scale))
+		for id := int32(from * 32); id < int32(min(to*32, t.Rows)); id++ {
+			t.move(id, t.hasGrad(id), &p)
+		}
+		return
+	}
+	for w := from; w < to; w++ {
+		for set := uint32(t.touched[w]); set != 0; set &= set - 1 {
+			id := int32(w*32 + bits.TrailingZeros32(set))
+			done := t.made
+			if t.o.Idle == Replay {
+				t.catchUp(id)
+			} else {
+				done = int(t.steps[id])
+			}
+			p := scalars(t.adam.opts(done, t.rate(t.made), t.scale))
+			t.move(id, true, &p)
+			t.steps[id]++
+		}
+	}
+}
+
+// move makes one step on row id, with its gradient or with zero.
+func (t *Table) move(id int32, hasGrad bool, p *simd.AdamW) {
+	t.visits.Add(1)
+	for _, h := range [2]*half{&t.keys, &t.values} {
+		if h.d == nil {
+			continue
+		}
+		g := t.zero
+		if hasGrad {
+			g = t.row(h.d, id)
+		}
+		t.level.AdamW(t.row(h.w, id), g, t.row(h.m, id), t.row(h.v, id), p)
+	}
+}
+
+// catchUp makes the zero-gradient steps that row id has missed.
+func (t *Table) catchUp(id int32) {
+	if t.steps == nil || int(t.steps[id]) >= t.made {
+		return
+	}
+	if t.adam.Decay != 0 || !t.resting(id) {
+		for s := int(t.steps[id]); s < t.made; s++ {
+			p := scalars(t.adam.opts(s, t.rate(s), 1))
+			t.move(id, false, &p)
+		}
+	}
+	t.steps[id] = int32(t.made)
+}
+
+// resting reports whether a step without gradient and decay leaves row id as it
+// is: it never had a gradient.
+func (t *Table) resting(id int32) bool {
+	for _, h := range [2]*half{&t.keys, &t.values} {
+		if h.d != nil && !(zero(t.row(h.m, id)) && zero(t.row(h.v, id))) {
+			return false
+		}
+	}
+	return true
+}
+
+// Flush makes up for all missed steps of all rows, with Replay. Reading a table
+// through a Blob does it too.
+func (t *Table) Flush() {
+	if t.o.Idle == Replay && !t.o.Fixed {
+		t.run((t.Rows+rowsPerTask-1)/rowsPerTask, (*flushTask)(t))
+	}
+}
+
+type flushTask Table
+
+// Do flushes piece i of the rows.
+func (f *flushTask) Do(i, _ int) {
+	t := (*Table)(f)
+	for id := i * rowsPerTask; id < min((i+1)*rowsPerTask, t.Rows); id++ {
+		t.catchUp(int32(id))
+	}
+}
