@@ -9,10 +9,10 @@ import (
 
 // Step makes optimizer step number step, counted from 0, on the rows that have
 // a gradient, multiplied by scale, and treats the others as Idle says. rate is
-// a pure function of the step: Replay calls it again for steps of the past.
-// Steps come in order. Gradients stay until ZeroGrad.
+// a pure function of the step: Replay calls it again for steps of the past, and
+// wants the steps in order. Gradients stay until ZeroGrad.
 func (t *Table) Step(step int, a AdamW, rate func(step int) float32, scale float32) {
-	if t.o.Fixed || step < t.made {
+	if t.o.Fixed || t.o.Idle == Replay && step < t.made {
 		panic(fmt.Sprintf("param: %s: step %d after %d steps, fixed %v", t.Name, step, t.made, t.o.Fixed))
 	}
 	if t.made == 0 && t.o.Idle == Replay && step > 0 {
