@@ -1,0 +1,175 @@
+package main
+
+import "fmt"
+
+// gemm writes the micro-kernels of one width: 1 to 6 rows by 16 columns, or 1
+// to 14 rows by 32 columns. Every kernel is two vectors wide.
+func (v vec) gemm() {
+	rows := 6
+	if v.wide {
+		rows = 14
+	}
+	for mr := 1; mr <= rows; mr++ {
+		v.kernel(mr, rows)
+	}
+}
+
+// kernel computes C[mr, 2·lanes] = alpha·(A·B) (+ C if acc is not 0) with A
+// packed as [kc][stride] and B as [kc][2·lanes]. Each element is one chain of
+// fused multiply-adds over k, in order, whatever mr is.
+func (v vec) kernel(mr, stride int) {
+	w := 4 * v.lanes() // bytes in a vector
+	b0, b1, a0 := 12, 13, 14
+	if v.wide {
+		b0, b1, a0 = 28, 29, 30
+	}
+	v.fn(fmt.Sprintf("kern%d", mr), "", "kc int", "a *float32", "b *float32", "c *float32", "ldc int", "acc int", "alpha float32")
+	v.load("kc", "CX", "a", "AX", "b", "BX", "c", "DI", "ldc", "SI")
+	v.p("\tSHLQ $2, SI")
+	for i := 0; i < 2*mr; i++ {
+		v.zero(i)
+	}
+	// The rows of C are read after the loop; fetching them here hides the miss.
+	v.p("\tMOVQ DI, DX")
+	for i := 0; i < mr; i++ {
+		v.p("\tPREFETCHT0 (DX)\n\tPREFETCHT0 %d(DX)", 2*w-4)
+		if i < mr-1 {
+			v.p("\tADDQ SI, DX")
+		}
+	}
+	body := func(u int) {
+		v.op("VMOVUPS", fmt.Sprintf("%d(BX)", u*2*w), b0)
+		v.op("VMOVUPS", fmt.Sprintf("%d(BX)", u*2*w+w), b1)
+		for i := 0; i < mr; i++ {
+			a := a0 + i&1
+			v.op("VBROADCASTSS", fmt.Sprintf("%d(AX)", (u*stride+i)*4), a)
+			v.op("VFMADD231PS", b0, a, 2*i)
+			v.op("VFMADD231PS", b1, a, 2*i+1)
+		}
+	}
+	const unroll = 4
+	v.p("\tMOVQ CX, DX\n\tSHRQ $2, DX\n\tJZ tail\n\tPCALIGN $64\nloop:")
+	for u := 0; u < unroll; u++ {
+		body(u)
+	}
+	v.p("\tADDQ $%d, AX\n\tADDQ $%d, BX\n\tDECQ DX\n\tJNZ loop", unroll*stride*4, unroll*2*w)
+	v.p("tail:\n\tANDQ $3, CX\n\tJZ store\nrest:")
+	body(0)
+	v.p("\tADDQ $%d, AX\n\tADDQ $%d, BX\n\tDECQ CX\n\tJNZ rest\nstore:", stride*4, 2*w)
+	v.op("VBROADCASTSS", v.arg("alpha"), b0)
+	v.p("\tMOVQ %s, R8\n\tTESTQ R8, R8\n\tJNZ add", v.arg("acc"))
+	v.rows(mr, func(i int) {
+		v.op("VMULPS", b0, 2*i, 2*i)
+		v.op("VMULPS", b0, 2*i+1, 2*i+1)
+	})
+	v.end()
+	v.p("add:")
+	v.rows(mr, func(i int) {
+		v.op("VFMADD213PS", "(DI)", b0, 2*i)
+		v.op("VFMADD213PS", fmt.Sprintf("%d(DI)", w), b0, 2*i+1)
+	})
+	v.end()
+}
+
+// rows scales and stores the accumulators row by row.
+func (v vec) rows(mr int, scale func(i int)) {
+	for i := 0; i < mr; i++ {
+		scale(i)
+		v.op("VMOVUPS", 2*i, "(DI)")
+		v.op("VMOVUPS", 2*i+1, fmt.Sprintf("%d(DI)", 4*v.lanes()))
+		if i < mr-1 {
+			v.p("\tADDQ SI, DI")
+		}
+	}
+}
+
+// packers writes the routines that rearrange blocks of A and B. They are 256
+// bits wide for both levels: packing is bound by loads and shuffles, not width.
+func (g *gen) packers() {
+	g.transpose("packT", false)
+	g.transpose("packTBF16", true)
+	g.copyRows("packRows8", 1)
+	g.copyRows("packRows16", 2)
+	g.widenRows("packRows16BF16")
+}
+
+var rowPtr = []string{"SI", "R8", "R9", "R10", "R11", "R12", "R13", "AX"}
+
+// transpose writes dst[c·ds + r] = src[r·ss + c] for r < 8 and c < nb·8 (16
+// for bfloat16). Rows from the given count on repeat the last row, so nothing
+// outside src is read. Strides in elements.
+func (g *gen) transpose(name string, bf16 bool) {
+	src := "src *float32"
+	shift := 2
+	if bf16 {
+		src, shift = "src *uint16", 1
+	}
+	g.fn(name, "", "dst *float32", "ds int", src, "ss int", "rows int", "nb int")
+	g.load("src", "SI", "ss", "BX", "rows", "CX")
+	g.p("\tSHLQ $%d, BX", shift)
+	for i := 1; i < 8; i++ {
+		g.p("\tLEAQ (%s)(BX*1), %s\n\tCMPQ CX, $%d\n\tCMOVQLE %s, %s", rowPtr[i-1], rowPtr[i], i, rowPtr[i-1], rowPtr[i])
+	}
+	g.load("dst", "DI", "ds", "DX", "nb", "CX")
+	g.p("\tSHLQ $2, DX\n\tXORQ BX, BX")
+	if bf16 {
+		g.p("\tVPCMPEQD Y15, Y15, Y15\n\tVPSLLD $16, Y15, Y15")
+	}
+	g.p("loop:")
+	for half := 0; half < 2; half++ {
+		for i := 0; i < 4; i++ {
+			g.p("\tVMOVUPS %d(%s)(BX*1), X%d\n\tVINSERTF128 $1, %d(%s)(BX*1), Y%d, Y%d", half*16, rowPtr[i], i, half*16, rowPtr[i+4], i, i)
+		}
+		g.p("\tVUNPCKLPS Y1, Y0, Y4\n\tVUNPCKHPS Y1, Y0, Y5\n\tVUNPCKLPS Y3, Y2, Y6\n\tVUNPCKHPS Y3, Y2, Y7")
+		g.p("\tVUNPCKLPD Y6, Y4, Y8\n\tVUNPCKHPD Y6, Y4, Y9\n\tVUNPCKLPD Y7, Y5, Y10\n\tVUNPCKHPD Y7, Y5, Y11")
+		for c := 8; c < 12; c++ {
+			if bf16 { // a lane holds two neighbours of a row: low half first
+				g.p("\tVPSLLD $16, Y%d, Y0\n\tVPAND Y15, Y%d, Y1", c, c)
+				g.p("\tVMOVUPS Y0, (DI)\n\tADDQ DX, DI\n\tVMOVUPS Y1, (DI)\n\tADDQ DX, DI")
+			} else {
+				g.p("\tVMOVUPS Y%d, (DI)\n\tADDQ DX, DI", c)
+			}
+		}
+	}
+	g.p("\tADDQ $32, BX\n\tDECQ CX\n\tJNZ loop\n\tVZEROUPPER\n\tRET")
+}
+
+// copyRows writes nk rows of v·8 columns: dst[k·ds + c] = src[k·ss + c], 0 for
+// c >= cols, which is not read. Strides in elements; 0 < cols <= 8v.
+func (g *gen) copyRows(name string, v int) {
+	g.fn(name, "", "dst *float32", "ds int", "src *float32", "ss int", "cols int", "nk int")
+	g.load("dst", "DI", "ds", "DX", "src", "SI", "ss", "BX", "cols", "AX", "nk", "CX")
+	g.p("\tSHLQ $2, DX\n\tSHLQ $2, BX\n\tCMPQ AX, $%d\n\tJLT part", v*8)
+	g.p("whole:")
+	for i := 0; i < v; i++ {
+		g.p("\tVMOVUPS %d(SI), Y%d", i*32, i)
+	}
+	for i := 0; i < v; i++ {
+		g.p("\tVMOVUPS Y%d, %d(DI)", i, i*32)
+	}
+	g.p("\tADDQ DX, DI\n\tADDQ BX, SI\n\tDECQ CX\n\tJNZ whole\n\tVZEROUPPER\n\tRET\npart:")
+	g.p("\tLEAQ tailmask<>+32(SB), R8")
+	for i := 0; i < v; i++ { // lanes of vector i: min(max(cols-8i, 0), 8)
+		g.p("\tMOVQ AX, R9\n\tSUBQ $%d, R9\n\tMOVQ $0, R10\n\tCMOVQLT R10, R9", i*8)
+		g.p("\tMOVQ $8, R10\n\tCMPQ R9, $8\n\tCMOVQGT R10, R9\n\tNEGQ R9\n\tVMOVDQU (R8)(R9*4), Y%d", 8+i)
+	}
+	g.p("masked:")
+	for i := 0; i < v; i++ {
+		g.p("\tVMASKMOVPS %d(SI), Y%d, Y%d", i*32, 8+i, i)
+	}
+	for i := 0; i < v; i++ {
+		g.p("\tVMOVUPS Y%d, %d(DI)", i, i*32)
+	}
+	g.p("\tADDQ DX, DI\n\tADDQ BX, SI\n\tDECQ CX\n\tJNZ masked\n\tVZEROUPPER\n\tRET")
+}
+
+// widenRows is copyRows for 16 whole columns of bfloat16.
+func (g *gen) widenRows(name string) {
+	g.fn(name, "", "dst *float32", "ds int", "src *uint16", "ss int", "nk int")
+	g.load("dst", "DI", "ds", "DX", "src", "SI", "ss", "BX", "nk", "CX")
+	g.p("\tSHLQ $2, DX\n\tSHLQ $1, BX\nloop:")
+	for i := 0; i < 2; i++ {
+		g.p("\tVPMOVZXWD %d(SI), Y%d\n\tVPSLLD $16, Y%d, Y%d", i*16, i, i, i)
+	}
+	g.p("\tVMOVUPS Y0, (DI)\n\tVMOVUPS Y1, 32(DI)\n\tADDQ DX, DI\n\tADDQ BX, SI\n\tDECQ CX\n\tJNZ loop\n\tVZEROUPPER\n\tRET")
+}

@@ -1,0 +1,120 @@
+package simd
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// gflops reports multiply-adds as two operations.
+func gflops(b *testing.B, flops float64) {
+	b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+}
+
+// BenchmarkKernel is the micro-kernel on data in the first-level cache: what
+// MatMul could reach if packing were free.
+func BenchmarkKernel(b *testing.B) {
+	for _, l := range Levels() {
+		b.Run(l.String(), func(b *testing.B) {
+			var w worker
+			w.init(l, l.blocks())
+			for b.Loop() {
+				w.kernel(w.shape.mr, 240, w.a, w.b, w.tile, w.shape.nr, 0, 1)
+			}
+			gflops(b, float64(2*240*w.shape.mr*w.shape.nr))
+		})
+	}
+}
+
+func BenchmarkMatMul(b *testing.B) {
+	shapes := [][3]int{ // m, n, k of NT: tokens, outputs, inputs
+		{256, 2048, 768}, {256, 768, 2048}, {512, 2048, 768}, {1024, 4096, 1024}, {64, 2048, 768},
+		{32, 128, 128}, {64, 64, 64}, {128, 256, 128}, {512, 768, 256}, {512, 128, 512},
+	}
+	for _, l := range Levels()[max(0, len(Levels())-2):] {
+		for _, s := range shapes {
+			for op := NT; op <= TN; op++ {
+				for threads := 1; threads <= 2; threads++ {
+					m, n, k := s[0], s[1], s[2]
+					switch op { // the gradients of the same layer
+					case NN:
+						n, k = k, n
+					case TN:
+						m, n, k = n, k, m
+					}
+					b.Run(fmt.Sprintf("%v/%v/%dx%dx%d/threads=%d", l, op, m, n, k, threads), func(b *testing.B) { product(b, l, threads, op, m, n, k, false) })
+				}
+			}
+		}
+	}
+}
+
+// BenchmarkFewRows is decoding: bound by reading B.
+func BenchmarkFewRows(b *testing.B) {
+	for _, l := range Levels()[max(0, len(Levels())-2):] {
+		for _, m := range []int{1, 2, 4, 8} {
+			for _, bf16 := range []bool{false, true} {
+				for threads := 1; threads <= 2; threads++ {
+					b.Run(fmt.Sprintf("%v/m=%d/bf16=%v/threads=%d", l, m, bf16, threads), func(b *testing.B) {
+						product(b, l, threads, NT, m, 11008, 4096, bf16)
+						size := 4.0
+						if bf16 {
+							size = 2
+						}
+						b.ReportMetric(size*11008*4096*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
+					})
+				}
+			}
+		}
+	}
+}
+
+func product(b *testing.B, l Level, threads int, op Op, m, n, k int, bf16 bool) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	p := NewPool(threads, l)
+	defer p.Close()
+	x, y, c := Mat{F32: make([]float32, m*k), Stride: k}, Mat{F32: make([]float32, n*k), Stride: k}, make([]float32, m*n)
+	if op == TN {
+		x.Stride = m
+	}
+	if op != NT {
+		y.Stride = n
+	}
+	for i := range x.F32 {
+		x.F32[i] = rng.Float32()
+	}
+	for i := range y.F32 {
+		y.F32[i] = rng.Float32()
+	}
+	if bf16 {
+		y.BF16 = make([]uint16, n*k)
+		l.ToBF16(y.BF16, y.F32)
+		y.F32 = nil
+	}
+	for b.Loop() {
+		p.MatMul(op, m, n, k, 1, x, y, c, n, false)
+	}
+	gflops(b, 2*float64(m)*float64(n)*float64(k))
+}
+
+func BenchmarkVectors(b *testing.B) {
+	const n = 4096
+	rng := rand.New(rand.NewPCG(2, 1))
+	for _, l := range Levels() {
+		for _, c := range elementCases() {
+			s := make([][]float32, c.args)
+			for i := range s {
+				s[i] = make([]float32, n)
+				for j := range s[i] {
+					s[i][j] = rng.Float32()
+				}
+			}
+			b.Run(fmt.Sprintf("%v/%s", l, c.name), func(b *testing.B) {
+				for b.Loop() {
+					c.run(l, s)
+				}
+				b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)/n*1e9, "ns/element")
+			})
+		}
+	}
+}

@@ -1,0 +1,391 @@
+package simd
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// ragged lengths surround the vector widths and unrolled steps.
+var ragged = []int{0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 47, 63, 64, 65, 100, 127, 128, 129, 200, 257}
+
+// vector is n random floats that end at unreadable memory.
+func vector(t testing.TB, rng *rand.Rand, n int) []float32 {
+	x := guarded[float32](t, n)
+	for i := range x {
+		x[i] = float32(rng.NormFloat64() * 2)
+	}
+	return x
+}
+
+func near(t *testing.T, what string, got, want, bound float64) {
+	t.Helper()
+	if !(math.Abs(got-want) <= bound) {
+		t.Fatalf("%s: %g, want %g ± %g", what, got, want, bound)
+	}
+}
+
+// The ulp of float32 around x.
+func ulp(x float64) float64 {
+	_, e := math.Frexp(x)
+	return math.Ldexp(1, max(e-24, -149))
+}
+
+func TestReductionsEqualPlainLoop(t *testing.T) {
+	eachLevel(t, Levels(), func(t *testing.T, l Level) {
+		rng := rand.New(rand.NewPCG(5, uint64(l)))
+		for _, n := range ragged {
+			x, y := vector(t, rng, n), vector(t, rng, n)
+			half := guarded[uint16](t, n)
+			var dot, dotHalf, size, sizeHalf, sum, squares float64
+			top := math.Inf(-1)
+			for i := range x {
+				half[i] = narrow(y[i])
+				u, v, w := float64(x[i]), float64(y[i]), float64(widen(half[i]))
+				dot, size = dot+u*v, size+math.Abs(u*v)
+				dotHalf, sizeHalf = dotHalf+u*w, sizeHalf+math.Abs(u*w)
+				sum, squares, top = sum+u, squares+u*u, max(top, u)
+			}
+			what := fmt.Sprint("n ", n)
+			// n products and n sums, each off by 2^-24 of the absolute sum.
+			near(t, what+" dot", float64(l.Dot(x, y)), dot, float64(2*n)*0x1p-24*size)
+			near(t, what+" dotBF16", float64(l.DotBF16(x, half)), dotHalf, float64(2*n)*0x1p-24*sizeHalf)
+			near(t, what+" sum", l.Sum(x), sum, float64(n*n+1)*0x1p-50)
+			near(t, what+" squares", l.SumSquares(x), squares, float64(n+1)*0x1p-52*squares)
+			if got := l.Max(x); float64(got) != top {
+				t.Fatalf("%s max: %g, want %g", what, got, top)
+			}
+		}
+	})
+}
+
+func TestMaxFindsEveryPlace(t *testing.T) {
+	eachLevel(t, Levels(), func(t *testing.T, l Level) {
+		for _, n := range ragged {
+			x := guarded[float32](t, n)
+			for at := range x {
+				for i := range x {
+					x[i] = -3
+				}
+				if x[at] = -2; l.Max(x) != -2 {
+					t.Fatalf("n %d: maximum at %d not found", n, at)
+				}
+			}
+		}
+	})
+}
+
+func TestDotsHaveTheBitsOfDot(t *testing.T) {
+	eachLevel(t, Levels(), func(t *testing.T, l Level) {
+		rng := rand.New(rand.NewPCG(6, uint64(l)))
+		for _, n := range ragged {
+			for _, m := range []int{0, 1, 2, 3, 4, 5, 8} {
+				stride := n + m%3
+				x, rows := vector(t, rng, n), vector(t, rng, max(0, (m-1)*stride+n))
+				dst := guarded[float32](t, m)
+				l.Dots(dst, x, rows, stride)
+				for i, got := range dst {
+					if want := l.Dot(x, rows[i*stride:]); got != want {
+						t.Fatalf("n %d m %d row %d: %g, dot %g", n, m, i, got, want)
+					}
+				}
+			}
+		}
+	})
+}
+
+// elementCase is an element-wise routine: run takes outputs and inputs, want
+// gives the results and how many ulps of what size each may be off.
+type elementCase struct {
+	name string
+	outs int // the first outs slices are written, all are read
+	args int
+	run  func(l Level, s [][]float32)
+	want func(s []float64) (out, size [4]float64)
+	ulps float64
+}
+
+func sig(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
+
+var adam = NewAdamW(1e-2, 0.9, 0.99, 1e-6, 0.1, 0.5, 3)
+
+func elementCases() []elementCase {
+	one := func(f func(s []float64) float64) func([]float64) (out, size [4]float64) {
+		return func(s []float64) (out, size [4]float64) {
+			v := f(s)
+			return [4]float64{v}, [4]float64{v}
+		}
+	}
+	return []elementCase{
+		// One rounding, or two on the size of the larger term.
+		{"axpy", 1, 2, func(l Level, s [][]float32) { l.Axpy(0.7, s[1], s[0]) }, func(s []float64) (o, z [4]float64) {
+			a := float64(float32(0.7)) * s[1]
+			return [4]float64{s[0] + a}, [4]float64{math.Abs(s[0]) + math.Abs(a)}
+		}, 1},
+		{"scale", 1, 1, func(l Level, s [][]float32) { l.Scale(-3, s[0]) }, one(func(s []float64) float64 { return -3 * s[0] }), 0.5},
+		{"add", 1, 3, func(l Level, s [][]float32) { l.Add(s[0], s[1], s[2]) }, one(func(s []float64) float64 { return s[1] + s[2] }), 0.5},
+		{"mul", 1, 3, func(l Level, s [][]float32) { l.Mul(s[0], s[1], s[2]) }, one(func(s []float64) float64 { return s[1] * s[2] }), 0.5},
+		{"mulAdd", 1, 3, func(l Level, s [][]float32) { l.MulAdd(s[0], s[1], s[2]) }, func(s []float64) (o, z [4]float64) {
+			a := s[1] * s[2]
+			return [4]float64{s[0] + a}, [4]float64{math.Abs(s[0]) + math.Abs(a)}
+		}, 1},
+		{"mulScaled", 1, 3, func(l Level, s [][]float32) { l.MulScaled(s[0], 0.5, s[1], s[2]) }, one(func(s []float64) float64 { return 0.5 * s[1] * s[2] }), 1},
+		{"rotate", 2, 4, func(l Level, s [][]float32) { l.Rotate(s[0], s[1], s[2], s[3]) }, func(s []float64) (o, z [4]float64) {
+			return [4]float64{s[0]*s[2] - s[1]*s[3], s[0]*s[3] + s[1]*s[2]},
+				[4]float64{math.Abs(s[0]*s[2]) + math.Abs(s[1]*s[3]), math.Abs(s[0]*s[3]) + math.Abs(s[1]*s[2])}
+		}, 1.5},
+		{"rotateBack", 2, 4, func(l Level, s [][]float32) { l.RotateBack(s[0], s[1], s[2], s[3]) }, func(s []float64) (o, z [4]float64) {
+			return [4]float64{s[0]*s[2] + s[1]*s[3], s[1]*s[2] - s[0]*s[3]},
+				[4]float64{math.Abs(s[0]*s[2]) + math.Abs(s[1]*s[3]), math.Abs(s[0]*s[3]) + math.Abs(s[1]*s[2])}
+		}, 1.5},
+		{"relu", 1, 2, func(l Level, s [][]float32) { l.ReLU(s[0], s[1]) }, one(func(s []float64) float64 { return max(s[1], 0) }), 0},
+		{"reluBackward", 1, 3, func(l Level, s [][]float32) { l.ReLUBackward(s[0], s[1], s[2]) }, one(func(s []float64) float64 {
+			if s[1] > 0 {
+				return s[2]
+			}
+			return 0
+		}), 0},
+		// 2 ulps of the exponential and a rounding a step.
+		{"exp", 1, 2, func(l Level, s [][]float32) { l.Exp(s[0], s[1], 0) }, one(func(s []float64) float64 { return math.Exp(s[1]) }), 2},
+		{"sigmoid", 1, 2, func(l Level, s [][]float32) { l.Sigmoid(s[0], s[1]) }, one(func(s []float64) float64 { return sig(s[1]) }), 3.5},
+		{"silu", 1, 2, func(l Level, s [][]float32) { l.SiLU(s[0], s[1]) }, one(func(s []float64) float64 { return s[1] * sig(s[1]) }), 5},
+		{"siluBackward", 1, 3, func(l Level, s [][]float32) { l.SiLUBackward(s[0], s[1], s[2]) }, func(s []float64) (o, z [4]float64) {
+			x, d, g := s[1], s[2], sig(s[1])
+			return [4]float64{d * g * (1 + x*(1-g))}, [4]float64{math.Abs(d) * g * (1 + math.Abs(x)*(1-g))}
+		}, 12},
+		{"swiglu", 1, 3, func(l Level, s [][]float32) { l.SwiGLU(s[0], s[1], s[2]) }, one(func(s []float64) float64 { return s[1] * sig(s[1]) * s[2] }), 6},
+		{"swigluBackward", 2, 5, func(l Level, s [][]float32) { l.SwiGLUBackward(s[0], s[1], s[2], s[3], s[4]) }, func(s []float64) (o, z [4]float64) {
+			x, u, d, g := s[2], s[3], s[4], sig(s[2])
+			o = [4]float64{d * u * g * (1 + x*(1-g)), d * x * g}
+			return o, [4]float64{math.Abs(d*u) * g * (1 + math.Abs(x)*(1-g)), o[1]}
+		}, 13},
+	}
+}
+
+func TestElementwiseEqualsPlainLoop(t *testing.T) {
+	eachLevel(t, Levels(), func(t *testing.T, l Level) {
+		rng := rand.New(rand.NewPCG(7, uint64(l)))
+		for _, c := range elementCases() {
+			for _, n := range ragged {
+				s, before := make([][]float32, c.args), make([][]float32, c.args)
+				for i := range s {
+					s[i] = vector(t, rng, n)
+					before[i] = append([]float32(nil), s[i]...)
+				}
+				c.run(l, s)
+				in := make([]float64, c.args)
+				for e := range n {
+					for i := range in {
+						in[i] = float64(before[i][e])
+					}
+					want, size := c.want(in)
+					for o := range c.outs {
+						near(t, fmt.Sprintf("%s n %d out %d element %d of %v", c.name, n, o, e, in), float64(s[o][e]), want[o], c.ulps*ulp(size[o]))
+					}
+				}
+			}
+		}
+	})
+}
+
+// An element's bits depend on its inputs only: every rotation of the arrays
+// gives the rotated result.
+func TestElementwiseBitsDoNotDependOnPlace(t *testing.T) {
+	eachLevel(t, Levels(), func(t *testing.T, l Level) {
+		rng := rand.New(rand.NewPCG(8, uint64(l)))
+		for _, c := range elementCases() {
+			const n = 37
+			base := make([][]float32, c.args)
+			for i := range base {
+				base[i] = vector(t, rng, n)
+			}
+			run := func(from, to int) [][]float32 {
+				s := make([][]float32, c.args)
+				for i := range s {
+					s[i] = append([]float32(nil), base[i][from:to]...)
+				}
+				c.run(l, s)
+				return s
+			}
+			whole := run(0, n)
+			for from := range n {
+				part := run(from, n)
+				for o := range c.outs {
+					for i, v := range part[o] {
+						if math.Float32bits(v) != math.Float32bits(whole[o][from+i]) {
+							t.Fatalf("%s: element %d is %g, %g when the array starts at %d", c.name, from+i, whole[o][from+i], v, from)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestExpIsAccurateOverTheWholeRange(t *testing.T) {
+	eachLevel(t, Levels(), func(t *testing.T, l Level) {
+		var x, y [4096]float32
+		worst, at := 0.0, float32(0)
+		check := func() {
+			sum, want := l.Exp(y[:], x[:], 0), 0.0
+			for i, v := range x {
+				want += float64(y[i])
+				exact := math.Exp(float64(v))
+				if exact >= math.MaxFloat32 {
+					if !math.IsInf(float64(y[i]), 1) && exact > math.MaxFloat32*(1+0x1p-22) {
+						t.Fatalf("exp(%g) = %g", v, y[i])
+					}
+					continue
+				}
+				if d := math.Abs(float64(y[i])-exact) / ulp(exact); d > worst {
+					worst, at = d, v
+				}
+			}
+			if !(math.Abs(sum-want) <= 1e-12*want) && !math.IsInf(want, 1) {
+				t.Fatalf("sum %g, want %g", sum, want)
+			}
+		}
+		for from := -106.0; from < 88.7; from += 0.7 {
+			for i := range x {
+				x[i] = float32(from + float64(i)*0.7/4096)
+			}
+			check()
+		}
+		t.Logf("largest error %.3f ulp, at %g", worst, at)
+		if worst > 2 {
+			t.Errorf("error %g ulp at %g", worst, at)
+		}
+		inf := float32(math.Inf(1))
+		for v, want := range map[float32]float32{0: 1, -inf: 0, inf: inf, -200: 0, -1e30: 0, 1e30: inf, 100: inf} {
+			in, out := []float32{v}, []float32{7}
+			if l.Exp(out, in, 0); out[0] != want {
+				t.Errorf("exp(%g) = %g, want %g", v, out[0], want)
+			}
+		}
+		in := []float32{nan, 1}
+		if sum := l.Exp(in, in, 0); in[0] == in[0] || sum == sum {
+			t.Error("a NaN is lost")
+		}
+		if sum := l.Exp([]float32{0, 0, 0}, []float32{5, 5, 5}, 5); sum != 3 {
+			t.Errorf("sum %g of three ones", sum)
+		}
+	})
+}
+
+func TestSigmoidAtTheEnds(t *testing.T) {
+	eachLevel(t, Levels(), func(t *testing.T, l Level) {
+		x := []float32{-200, -90, 0, 90, 200, float32(math.Inf(-1)), float32(math.Inf(1))}
+		y, dx := make([]float32, len(x)), make([]float32, len(x))
+		l.Sigmoid(y, x)
+		if y[0] != 0 || y[2] != 0.5 || y[3] != 1 || y[4] != 1 || y[5] != 0 || y[6] != 1 || y[1] > 1e-38 {
+			t.Errorf("sigmoid of %v is %v", x, y)
+		}
+		l.SiLUBackward(dx[:5], x[:5], []float32{1, 1, 1, 1, 1})
+		if dx[0] != 0 || dx[2] != 0.5 || dx[3] != 1 || dx[4] != 1 {
+			t.Errorf("slope of silu at %v is %v", x, dx)
+		}
+	})
+}
+
+func TestReLUKeepsNaN(t *testing.T) {
+	eachLevel(t, Levels(), func(t *testing.T, l Level) {
+		x := []float32{nan, -1, 2, 0}
+		if l.ReLU(x, x); x[0] == x[0] || x[1] != 0 || x[2] != 2 {
+			t.Errorf("got %v", x)
+		}
+	})
+}
+
+func TestRMSNormHasUnitMeanSquare(t *testing.T) {
+	eachLevel(t, Levels(), func(t *testing.T, l Level) {
+		rng := rand.New(rand.NewPCG(9, uint64(l)))
+		for _, n := range ragged[1:] {
+			x, w, y := vector(t, rng, n), vector(t, rng, n), guarded[float32](t, n)
+			rstd := float64(l.RMSNorm(y, x, w, 1e-5))
+			squares := 0.0
+			for _, v := range x {
+				squares += float64(v) * float64(v)
+			}
+			want := 1 / math.Sqrt(squares/float64(n)+float64(float32(1e-5)))
+			near(t, "rstd", rstd, want, ulp(want)) // one rounding, to float32
+			for i := range y {
+				v := want * float64(x[i]) * float64(w[i])
+				near(t, "y", float64(y[i]), v, 3*ulp(v))
+			}
+		}
+	})
+}
+
+func TestAdamWEqualsPlainLoop(t *testing.T) {
+	eachLevel(t, Levels(), func(t *testing.T, l Level) {
+		rng := rand.New(rand.NewPCG(10, uint64(l)))
+		for _, n := range ragged {
+			w, g, m, v := vector(t, rng, n), vector(t, rng, n), vector(t, rng, n), vector(t, rng, n)
+			for i := range v {
+				v[i] *= v[i]
+			}
+			w0, m0, v0 := append([]float32(nil), w...), append([]float32(nil), m...), append([]float32(nil), v...)
+			l.AdamW(w, g, m, v, &adam)
+			for i := range w {
+				d := 0.5 * float64(g[i])
+				m1 := 0.9*float64(m0[i]) + 0.1*d
+				v1 := 0.99*float64(v0[i]) + 0.01*d*d
+				mh, vh := m1/(1-math.Pow(0.9, 3)), v1/(1-math.Pow(0.99, 3))
+				step := 1e-2 * mh / (math.Sqrt(vh) + 1e-6)
+				// The scalars are rounded to float32: a few ulps of each term.
+				near(t, "m", float64(m[i]), m1, 4*ulp(math.Abs(0.9*float64(m0[i]))+math.Abs(0.1*d)))
+				near(t, "v", float64(v[i]), v1, 4*ulp(v1))
+				near(t, "w", float64(w[i]), float64(w0[i])*(1-1e-3)-step, 2*ulp(float64(w0[i]))+1e-5*math.Abs(step)+1e-8)
+			}
+		}
+	})
+}
+
+func TestBF16RoundsToNearestEven(t *testing.T) {
+	eachLevel(t, Levels(), func(t *testing.T, l Level) {
+		for high := 0; high < 1<<16; high++ {
+			var src [18]float32
+			for i, low := range []uint32{0, 1, 0x7fff, 0x8000, 0x8001, 0xffff} {
+				for j := i; j < len(src); j += 6 {
+					src[j] = math.Float32frombits(uint32(high)<<16 | low)
+				}
+			}
+			var dst [18]uint16
+			l.ToBF16(dst[:], src[:])
+			for i, got := range dst {
+				if want := nearestBF16(src[i]); got != want && !(src[i] != src[i] && widen(got) != widen(got)) {
+					t.Fatalf("%#x rounds to %#x, want %#x", math.Float32bits(src[i]), got, want)
+				}
+			}
+		}
+		rng := rand.New(rand.NewPCG(11, 0))
+		for _, n := range ragged {
+			src, half, back := vector(t, rng, n), guarded[uint16](t, n), guarded[float32](t, n)
+			l.ToBF16(half, src)
+			l.FromBF16(back, half)
+			for i := range src {
+				if back[i] != widen(narrow(src[i])) {
+					t.Fatalf("n %d: element %d: %g becomes %g", n, i, src[i], back[i])
+				}
+			}
+		}
+	})
+}
+
+// nearestBF16 compares the two neighbours in float64.
+func nearestBF16(v float32) uint16 {
+	b := math.Float32bits(v)
+	lo := uint16(b >> 16)
+	if b&0xffff == 0 || lo&0x7f80 == 0x7f80 {
+		return lo
+	}
+	switch hi := lo + 1; { // magnitudes grow with the bits
+	case b&0xffff > 0x8000:
+		return hi
+	case b&0xffff < 0x8000:
+		return lo
+	default:
+		return lo + lo&1
+	}
+}
