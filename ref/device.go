@@ -29,6 +29,10 @@ type Device struct {
 // New returns a reference device.
 func New() *Device { return &Device{} }
 
+// most is the largest buffer, far more than a loop in float64 is good for. The
+// Go heap answers a larger request with a panic instead of an error.
+const most = 1 << 34
+
 // buffer is memory of a Device: wide for device memory, host for the others.
 type buffer struct {
 	bytes int64
@@ -48,7 +52,7 @@ func (d *Device) Name() string { return "reference (float64)" }
 
 // Alloc gives zeroed memory.
 func (d *Device) Alloc(bytes int64, p tensor.Pool) (tensor.Buffer, error) {
-	if bytes <= 0 || p >= tensor.Pools {
+	if bytes <= 0 || bytes > most || p >= tensor.Pools {
 		return nil, fmt.Errorf("ref: cannot allocate %d bytes of pool %d", bytes, p)
 	}
 	b := &buffer{bytes: bytes, pool: p}

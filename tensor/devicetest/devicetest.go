@@ -1,0 +1,95 @@
+// Package devicetest is the conformance suite of devices: it compares every
+// kernel with package ref. A device that passes runs every model and method.
+//
+// Outputs start as NaN where a kernel overwrites them, so that reading one
+// shows. Every tensor is a view with NaN on both sides, and what a kernel was
+// not given as an output has to keep its bits.
+package devicetest
+
+import (
+	"hash/fnv"
+	"math/rand/v2"
+	"testing"
+
+	"meft/ref"
+	"meft/tensor"
+)
+
+// unit is the largest relative error of one float32 rounding. All bounds are
+// multiples of it: a chain of k roundings errs by at most about k·unit times
+// the sum of the absolute values that went into it.
+const unit = 1.0 / (1 << 24)
+
+// tiny is the absolute error allowed everywhere: results in the range of
+// denormal numbers may be flushed to zero.
+const tiny = 1e-37
+
+// ragged are sizes around the widths of vector registers.
+var ragged = []int{1, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65}
+
+// suite is one run of all tests on one device.
+type suite struct {
+	dev  tensor.Device
+	ref  *ref.Device
+	bits map[string]uint64 // hash of every output by case
+}
+
+// Run tests the device that open returns. It closes the device.
+func Run(t *testing.T, open func() tensor.Device) {
+	t.Helper()
+	Bits(t, open)
+}
+
+// Bits is Run; it returns a hash of the bits each case computed. A device that
+// promises the same bits for, say, every number of threads compares the maps.
+func Bits(t *testing.T, open func() tensor.Device) map[string]uint64 {
+	t.Helper()
+	s := &suite{dev: open(), ref: ref.New(), bits: map[string]uint64{}}
+	for _, group := range []struct {
+		name string
+		run  func(*suite, *testing.T)
+	}{
+		{"memory", (*suite).memory},
+		{"copies", (*suite).copies},
+		{"shapes", (*suite).shapes},
+		{"matmul", (*suite).matmul},
+		{"gather", (*suite).gather},
+		{"bias", (*suite).bias},
+		{"rmsnorm", (*suite).rmsnorm},
+		{"rope", (*suite).rope},
+		{"attention", (*suite).attention},
+		{"swiglu", (*suite).swiglu},
+		{"act", (*suite).act},
+		{"rows", (*suite).rows},
+		{"gatedrelu", (*suite).gatedReLU},
+		{"softmax", (*suite).softmax},
+		{"pick", (*suite).pick},
+		{"crossentropy", (*suite).crossEntropy},
+		{"elements", (*suite).elements},
+		{"convert", (*suite).convert},
+		{"sumsquares", (*suite).sumSquares},
+		{"adamw", (*suite).adamw},
+	} {
+		t.Run(group.name, func(t *testing.T) { group.run(s, t) })
+	}
+	if err := s.dev.Sync(); err != nil {
+		t.Errorf("sync: %v", err)
+	}
+	for p := tensor.Pool(0); p < tensor.Pools; p++ {
+		if n := s.dev.Allocated(p); n != 0 {
+			t.Errorf("%d bytes of %v memory are counted as allocated after everything was freed", n, p)
+		}
+	}
+	if err := s.dev.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	return s.bits
+}
+
+// seeded is a random source that depends on the name only, so that a case
+// computes the same alone and in the suite.
+func seeded(name string) *rand.Rand {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return rand.New(rand.NewPCG(h.Sum64(), 1))
+}
