@@ -33,9 +33,12 @@ func NewFixed(a *tensor.Arena, name string, dims ...int) *Dense {
 }
 
 // Adopt makes a Dense of a weight and a gradient that something else allocated;
-// only the moments are allocated. It panics unless both are F32 and of one
-// shape.
+// only the moments are allocated. With d none the result is Fixed. It panics
+// unless both are F32 and of one shape.
 func Adopt(a *tensor.Arena, name string, w, d tensor.Tensor, noDecay bool) *Dense {
+	if d.None() {
+		return &Dense{Name: name, W: w, NoDecay: noDecay, dev: a.Device()}
+	}
 	if w.DType != tensor.F32 || d.DType != tensor.F32 || !w.SameShape(d) {
 		panic(fmt.Sprintf("param: %s is %v, its gradient %v", name, w, d))
 	}

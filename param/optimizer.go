@@ -11,36 +11,42 @@ import (
 // Optimizer makes AdamW steps on a Set: on the device for Dense, on the host
 // for Tables. It allocates nothing after it was made.
 type Optimizer struct {
-	dev   tensor.Device
-	set   *Set
-	adamw AdamW
-	rate  func(step int) float32
-	sums  tensor.Tensor // [len(set.Dense)] sums of squares of the gradients
-	host  []float32     // pinned copy of sums
+	dev    tensor.Device
+	dense  []*Dense // those of the set that are trained
+	tables []*Table
+	adamw  AdamW
+	rate   func(step int) float32
+	sums   tensor.Tensor // [len(dense)] sums of squares of the gradients
+	host   []float32     // pinned copy of sums
 }
 
-// NewOptimizer makes the optimizer of set; a may be planning. rate is the
-// learning rate by step, a pure function (see Schedule). pool is for the work on
-// tables; nil leaves each table the pool it was made with. It panics on a set
-// that was made without gradients.
+// NewOptimizer makes the optimizer of what is trained in set; fixed members are
+// left alone. a may be planning. rate is the learning rate by step, a pure
+// function (see Schedule). pool is for the work on tables; nil leaves each table
+// the pool it was made with. It panics on a set with nothing to train.
 func NewOptimizer(a *tensor.Arena, pool *simd.Pool, set *Set, w AdamW, rate func(step int) float32) *Optimizer {
+	o := &Optimizer{dev: a.Device(), adamw: w, rate: rate}
 	for _, d := range set.Dense {
-		if d.Fixed() {
-			panic(fmt.Sprintf("param: %s has no gradient", d.Name))
+		if !d.Fixed() {
+			o.dense = append(o.dense, d)
 		}
 	}
 	for _, t := range set.Tables {
 		if t.Fixed() {
-			panic(fmt.Sprintf("param: %s has no gradient", t.Name))
+			continue
 		}
+		o.tables = append(o.tables, t)
 		if pool != nil {
 			t.o.Pool, t.level = pool, pool.Level()
 		}
 	}
-	o := &Optimizer{dev: a.Device(), set: set, adamw: w, rate: rate}
-	if n := len(set.Dense); n > 0 {
+	n := len(o.dense)
+	if n+len(o.tables) == 0 {
+		panic(fmt.Sprintf("param: nothing to train among %d tensors and %d tables", len(set.Dense), len(set.Tables)))
+	}
+	if n > 0 {
 		o.sums = a.New("optimizer.norms", tensor.F32, n)
-		o.host = a.Float32("optimizer.norms", tensor.Pinned, n)
+		o.host = a.Float32("optimizer.norms.host", tensor.Pinned, n)
 	}
 	return o
 }
@@ -52,17 +58,17 @@ func (o *Optimizer) Rate(step int) float32 { return o.rate(step) }
 // the device and returns its fault, if any. A norm that is not finite is
 // returned as it is.
 func (o *Optimizer) Norm() (float64, error) {
-	for i, d := range o.set.Dense {
+	for i, d := range o.dense {
 		o.dev.SumSquares(o.sums.Rows(i, i+1), d.D)
 	}
 	sum := 0.0
-	if len(o.set.Dense) > 0 {
+	if len(o.dense) > 0 {
 		o.dev.Await(o.dev.Download(tensor.Bytes(o.host), o.sums))
 		for _, s := range o.host {
 			sum += float64(s)
 		}
 	}
-	for _, t := range o.set.Tables {
+	for _, t := range o.tables {
 		sum += t.SumSquares()
 	}
 	return math.Sqrt(sum), o.dev.Sync()
@@ -72,24 +78,24 @@ func (o *Optimizer) Norm() (float64, error) {
 // clipScale. They stay as they are until ZeroGrad.
 func (o *Optimizer) Step(step int, clipScale float32) {
 	opts := o.adamw.opts(step, o.rate(step), clipScale)
-	for _, d := range o.set.Dense {
+	for _, d := range o.dense {
 		p := opts
 		if d.NoDecay {
 			p.Decay = 0
 		}
 		o.dev.AdamW(d.W, d.D, d.M, d.V, p)
 	}
-	for _, t := range o.set.Tables {
+	for _, t := range o.tables {
 		t.Step(step, o.adamw, o.rate, clipScale)
 	}
 }
 
-// ZeroGrad clears all gradients of the set.
+// ZeroGrad clears all gradients.
 func (o *Optimizer) ZeroGrad() {
-	for _, d := range o.set.Dense {
+	for _, d := range o.dense {
 		o.dev.Fill(d.D, 0)
 	}
-	for _, t := range o.set.Tables {
+	for _, t := range o.tables {
 		t.ZeroGrad()
 	}
 }

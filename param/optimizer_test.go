@@ -77,6 +77,33 @@ func TestNoDecayIsHonoured(t *testing.T) {
 	}
 }
 
+// TestFixedMembersAreLeftAlone has a fixed tensor between trained ones.
+func TestFixedMembersAreLeftAlone(t *testing.T) {
+	s := arenas(t, func(a *tensor.Arena) small {
+		s := small{set: &Set{Dense: []*Dense{NewFixed(a, "still", 2), NewDense(a, "moving", 2)}}}
+		s.opt = NewOptimizer(a, nil, s.set, testAdamW(), testRate)
+		return s
+	})
+	for _, d := range s.set.Dense {
+		d.Fill([]float32{1, 1})
+	}
+	s.opt.ZeroGrad()
+	fill(s.set.Dense[1].D.Float32(), 3)
+	if got, err := s.opt.Norm(); err != nil || math.Abs(got-math.Sqrt(18)) > 1e-12 {
+		t.Errorf("norm is %v, %v", got, err)
+	}
+	s.opt.Step(0, 1)
+	if got := s.set.Dense[0].W.Float32(); got[0] != 1 || got[1] != 1 {
+		t.Errorf("the fixed tensor moved to %v", got)
+	}
+	if got := s.set.Dense[1].W.Float32()[0]; got >= 1 {
+		t.Errorf("the trained tensor is %v, wants less than 1", got)
+	}
+	if n := len(s.set.Moments()); n != 2 {
+		t.Errorf("%d moments, wants two of the trained tensor", n)
+	}
+}
+
 func TestStepAllocatesNothing(t *testing.T) {
 	pool := simd.NewPool(2, simd.Best())
 	defer pool.Close()
