@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"path"
 	"testing"
 
 	"meft/tensor"
@@ -51,7 +52,7 @@ type operand struct {
 func (s *suite) call(t *testing.T, f func(c *call), name string, args ...any) {
 	t.Helper()
 	name = fmt.Sprintf(name, args...)
-	c := &call{suite: s, t: t, name: t.Name() + " " + name, rng: seeded(name)}
+	c := &call{suite: s, t: t, name: path.Base(t.Name()) + " " + name, rng: seeded(name)}
 	defer func() {
 		for i, list := range c.bufs {
 			for _, b := range list {
@@ -221,6 +222,9 @@ func (c *call) run(kernel func(k tensor.Kernels, i int)) {
 			c.t.Errorf("%s: operand %d is an input and was changed", c.name, i)
 		}
 		c.upload(onDevice, o.whole, o.first)
+	}
+	if _, twice := c.bits[c.name]; twice {
+		c.t.Errorf("two cases are called %s", c.name)
 	}
 	c.bits[c.name] = sum.Sum64()
 	kernel(c.dev, onDevice)

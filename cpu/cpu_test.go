@@ -1,0 +1,36 @@
+package cpu
+
+import (
+	"fmt"
+	"testing"
+
+	"meft/internal/simd"
+	"meft/tensor"
+	"meft/tensor/devicetest"
+)
+
+var _ tensor.Device = (*Device)(nil)
+
+// TestConforms runs the suite at every level of the machine with 1, 2 and 3
+// threads and wants the same bits for each number of threads.
+func TestConforms(t *testing.T) {
+	for _, level := range simd.Levels() {
+		var first map[string]uint64
+		for threads := 1; threads <= 3; threads++ {
+			t.Run(fmt.Sprintf("%v/%d", level, threads), func(t *testing.T) {
+				bits := devicetest.Bits(t, func() tensor.Device { return NewLevel(threads, level) })
+				if len(bits) < 500 {
+					t.Fatalf("only %d cases ran", len(bits))
+				}
+				if first == nil {
+					first = bits
+				}
+				for name, want := range first {
+					if bits[name] != want {
+						t.Errorf("%s has other bits than with 1 thread", name)
+					}
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,171 @@
+// Package cpu is the device that computes with the processor's vector units on
+// all cores. Its memory is plain memory outside the Go heap, so tensors can be
+// read in place; its copies are done when they return.
+//
+// Results have the same bits for any number of threads: work is cut at places
+// that depend on shapes only, or in ways that no sum can see. A row's result
+// does not depend on the other rows of the batch: not in MatMul, not in kernels
+// by row, and not in Attention, whose key blocks count from each row's Start.
+// So decoding token by token gives the bits of the whole forward pass.
+//
+// Kernels allocate nothing.
+package cpu
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+
+	"meft/internal/simd"
+	"meft/tensor"
+)
+
+// Device is the CPU as a device. It serves one goroutine at a time.
+type Device struct {
+	pool   *simd.Pool
+	level  simd.Level
+	job    job
+	attn   attention
+	spaces []space // by worker
+	sums   [maxSums]float64
+	used   [tensor.Pools]int64
+	ticket tensor.Ticket
+}
+
+// The size of a tile of attention scores: query rows by keys. Both tiles of a
+// worker stay in the second-level cache, and a block of keys that was packed
+// for the product meets many query rows.
+const (
+	tileRows = 96
+	tileKeys = 128
+)
+
+// chunk is how many numbers of a row are worked on at a time where a kernel
+// needs room for intermediate results.
+const chunk = 4096
+
+// space is the room of one worker. Kernels by row use chunks of the tiles.
+type space struct {
+	s, g       [tileRows * tileKeys]float32 // scores or weights; their gradients
+	top, delta [tileRows]float32            // largest score so far; do·o
+	sum        [tileRows]float64            // of exp(score - top)
+	_          [64]byte                     // workers do not share cache lines
+}
+
+// New returns a device of so many threads, 0 for as many as Go may use, at the
+// best level of the machine.
+func New(threads int) *Device { return NewLevel(threads, simd.Best()) }
+
+// NewLevel is New at a level from simd.Levels.
+func NewLevel(threads int, level simd.Level) *Device {
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	return &Device{pool: simd.NewPool(threads, level), level: level, spaces: make([]space, threads)}
+}
+
+// Name says what the device is, such as "cpu, 8 threads, avx2".
+func (d *Device) Name() string {
+	if d.Threads() == 1 {
+		return fmt.Sprintf("cpu, 1 thread, %v", d.level)
+	}
+	return fmt.Sprintf("cpu, %d threads, %v", d.Threads(), d.level)
+}
+
+// Threads is the number of threads kernels run on.
+func (d *Device) Threads() int { return d.pool.Threads() }
+
+// Pool is the device's thread pool, for work on host memory between kernels.
+func (d *Device) Pool() *simd.Pool { return d.pool }
+
+// WorkspaceBytes is the memory the device itself takes, which Allocated does
+// not count: about 0.4 MB a thread, whatever the model.
+func (d *Device) WorkspaceBytes() int64 {
+	const perWorker = (2*tileRows*tileKeys+2*tileRows)*4 + tileRows*8 + 64
+	return d.pool.Bytes() + int64(d.Threads())*perWorker
+}
+
+// buffer is memory of a Device.
+type buffer struct {
+	mem  []byte
+	free func([]byte)
+	size int64
+	pool tensor.Pool
+}
+
+// Bytes is the size that was asked for.
+func (b *buffer) Bytes() int64 { return b.size }
+
+// Host is the memory.
+func (b *buffer) Host() []byte { return b.mem }
+
+// Alloc gives zeroed memory that starts at a multiple of 64 bytes. It is backed
+// by real memory at once, so that a machine with too little says so here.
+func (d *Device) Alloc(bytes int64, p tensor.Pool) (tensor.Buffer, error) {
+	if bytes <= 0 || bytes > math.MaxInt-64 || p >= tensor.Pools {
+		return nil, fmt.Errorf("cpu: cannot allocate %d bytes of pool %d", bytes, p)
+	}
+	mem, free, err := reserve(int(bytes))
+	if err != nil {
+		return nil, fmt.Errorf("cpu: cannot allocate %d bytes (%.1f GiB): %w", bytes, float64(bytes)/(1<<30), err)
+	}
+	d.used[p] += bytes
+	return &buffer{mem: mem, free: free, size: bytes, pool: p}, nil
+}
+
+// Free takes memory back; a later use of it panics.
+func (d *Device) Free(x tensor.Buffer) {
+	b := x.(*buffer)
+	if b.mem == nil {
+		panic("cpu: memory freed twice")
+	}
+	b.free(b.mem)
+	b.mem = nil
+	d.used[b.pool] -= b.size
+}
+
+// Allocated is the number of bytes given out and not freed.
+func (d *Device) Allocated(p tensor.Pool) int64 { return d.used[p] }
+
+// Upload copies src to dst.
+func (d *Device) Upload(dst tensor.Tensor, src []byte) tensor.Ticket {
+	tensor.CheckCopy(dst, src)
+	copy(memory(dst), src)
+	d.ticket++
+	return d.ticket
+}
+
+// Download copies src to dst.
+func (d *Device) Download(dst []byte, src tensor.Tensor) tensor.Ticket {
+	tensor.CheckCopy(src, dst)
+	copy(dst, memory(src))
+	d.ticket++
+	return d.ticket
+}
+
+// memory is the bytes of t.
+func memory(t tensor.Tensor) []byte {
+	switch t.DType {
+	case tensor.BF16:
+		return tensor.Bytes(t.BFloat16())
+	case tensor.I32:
+		return tensor.Bytes(t.Int32())
+	}
+	return tensor.Bytes(t.Float32())
+}
+
+// After does nothing: copies are done when they return.
+func (d *Device) After(tensor.Ticket) {}
+
+// Await does nothing: copies are done when they return.
+func (d *Device) Await(tensor.Ticket) {}
+
+// Sync returns nil: kernels are done when they return, and have no faults.
+func (d *Device) Sync() error { return nil }
+
+// Close ends the device's threads. Memory not freed stays until the end of the
+// process.
+func (d *Device) Close() error {
+	d.pool.Close()
+	return nil
+}
