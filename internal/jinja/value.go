@@ -1,6 +1,7 @@
 package jinja
 
 import (
+	"iter"
 	"math"
 	"math/big"
 )
@@ -38,6 +39,17 @@ func (d *Dict) Set(key string, v Value) { d.put(key, key, v) }
 
 // Get returns the value of a key and whether there is one.
 func (d *Dict) Get(key string) (Value, bool) { return d.lookup(key) }
+
+// All iterates over the keys that are strs, in order.
+func (d *Dict) All() iter.Seq2[string, Value] {
+	return func(yield func(string, Value) bool) {
+		for _, e := range d.entries {
+			if k, ok := e.key.(string); ok && !yield(k, e.value) {
+				return
+			}
+		}
+	}
+}
 
 func (d *Dict) put(hash any, key, v Value) {
 	if d.index == nil {
