@@ -2,8 +2,10 @@ package simd
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 )
 
 // gflops reports multiply-adds as two operations.
@@ -18,10 +20,15 @@ func BenchmarkKernel(b *testing.B) {
 		b.Run(l.String(), func(b *testing.B) {
 			var w worker
 			w.init(l, l.blocks())
+			best := time.Duration(math.MaxInt64)
 			for b.Loop() {
-				w.kernel(w.shape.mr, 240, w.a, w.b, w.tile, w.shape.nr, 0, 1)
+				start := time.Now()
+				for range 100 {
+					w.kernel(w.shape.mr, 240, w.a, w.b, w.tile, w.shape.nr, 0, 1)
+				}
+				best = min(best, time.Since(start))
 			}
-			gflops(b, float64(2*240*w.shape.mr*w.shape.nr))
+			b.ReportMetric(float64(100*2*240*w.shape.mr*w.shape.nr)/float64(best), "best-GFLOP/s")
 		})
 	}
 }
@@ -31,7 +38,7 @@ func BenchmarkMatMul(b *testing.B) {
 		{256, 2048, 768}, {256, 768, 2048}, {512, 2048, 768}, {1024, 4096, 1024}, {64, 2048, 768},
 		{32, 128, 128}, {64, 64, 64}, {128, 256, 128}, {512, 768, 256}, {512, 128, 512},
 	}
-	for _, l := range Levels()[max(0, len(Levels())-2):] {
+	for _, l := range Levels()[min(1, len(Levels())-1):] {
 		for _, s := range shapes {
 			for op := NT; op <= TN; op++ {
 				for threads := 1; threads <= 2; threads++ {
@@ -51,7 +58,7 @@ func BenchmarkMatMul(b *testing.B) {
 
 // BenchmarkFewRows is decoding: bound by reading B.
 func BenchmarkFewRows(b *testing.B) {
-	for _, l := range Levels()[max(0, len(Levels())-2):] {
+	for _, l := range Levels()[min(1, len(Levels())-1):] {
 		for _, m := range []int{1, 2, 4, 8} {
 			for _, bf16 := range []bool{false, true} {
 				for threads := 1; threads <= 2; threads++ {
@@ -91,9 +98,14 @@ func product(b *testing.B, l Level, threads int, op Op, m, n, k int, bf16 bool) 
 		l.ToBF16(y.BF16, y.F32)
 		y.F32 = nil
 	}
+	// The fastest call tells the speed of the code even on a busy machine.
+	best := time.Duration(math.MaxInt64)
 	for b.Loop() {
+		start := time.Now()
 		p.MatMul(op, m, n, k, 1, x, y, c, n, false)
+		best = min(best, time.Since(start))
 	}
+	b.ReportMetric(2*float64(m)*float64(n)*float64(k)/float64(best), "best-GFLOP/s")
 	gflops(b, 2*float64(m)*float64(n)*float64(k))
 }
 

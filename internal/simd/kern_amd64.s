@@ -7752,8 +7752,8 @@ whole:
 part:
 	LEAQ tailmask<>+32(SB), R8
 	MOVQ AX, R9
-	SUBQ $0, R9
 	MOVQ $0, R10
+	SUBQ $0, R9
 	CMOVQLT R10, R9
 	MOVQ $8, R10
 	CMPQ R9, $8
@@ -7796,8 +7796,8 @@ whole:
 part:
 	LEAQ tailmask<>+32(SB), R8
 	MOVQ AX, R9
-	SUBQ $0, R9
 	MOVQ $0, R10
+	SUBQ $0, R9
 	CMOVQLT R10, R9
 	MOVQ $8, R10
 	CMPQ R9, $8
@@ -7805,8 +7805,8 @@ part:
 	NEGQ R9
 	VMOVDQU (R8)(R9*4), Y8
 	MOVQ AX, R9
-	SUBQ $8, R9
 	MOVQ $0, R10
+	SUBQ $8, R9
 	CMOVQLT R10, R9
 	MOVQ $8, R10
 	CMPQ R9, $8

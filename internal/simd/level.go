@@ -28,8 +28,9 @@ func (l Level) String() string {
 	return fmt.Sprintf("Level(%d)", int(l))
 }
 
-// wideTest runs the portable routines with the block shape of AVX512, so that
-// tests reach its block arithmetic on machines without the instructions.
+// wideTest is the matrix product of AVX512 with its micro-kernel replaced by
+// the portable one, so that tests reach its packing and block arithmetic on
+// machines without the instructions.
 const wideTest Level = 100
 
 // Best returns the fastest level of this machine and build.

@@ -6,6 +6,7 @@ import "unsafe"
 type worker struct {
 	level Level
 	shape blocks
+	asm   bool      // pack with the assembly, which AVX2 and AVX512 share
 	job   matMul    // for MatMulOn
 	a     []float32 // panels of A: [kc][mr] each
 	b     []float32 // one sliver of B: [kc][nr]
@@ -15,6 +16,7 @@ type worker struct {
 
 func (w *worker) init(l Level, s blocks) {
 	w.level, w.shape = l, s
+	w.asm = l == AVX2 || l == AVX512 || l == wideTest && hasAVX2
 	w.a, w.b, w.tile = aligned(s.aLen), aligned(kcMax*s.nr), aligned(s.mr*s.nr)
 }
 
@@ -33,7 +35,7 @@ func (w *worker) packA(op Op, a Mat, i, rows, p, kc int, dst []float32) {
 	mr := w.shape.mr
 	if op == TN {
 		src := a.F32[p*a.Stride+i:]
-		if w.level == Portable || w.level == wideTest {
+		if !w.asm {
 			packRowsGo(dst, mr, src, a.Stride, rows, kc)
 			return
 		}
@@ -47,7 +49,7 @@ func (w *worker) packA(op Op, a Mat, i, rows, p, kc int, dst []float32) {
 	}
 	src := a.F32[i*a.Stride+p:]
 	whole := kc &^ 7
-	if w.level == Portable || w.level == wideTest {
+	if !w.asm {
 		whole = 0
 	}
 	if whole > 0 {
@@ -80,7 +82,7 @@ func (w *worker) packB(op Op, b Mat, j, cols, p, kc int) {
 
 func (w *worker) packBT(src []float32, stride, cols, kc int) {
 	nr, whole := w.shape.nr, 0
-	if w.level == AVX2 || w.level == AVX512 {
+	if w.asm {
 		whole = kc &^ 7
 		for c := 0; c < cols && whole > 0; c += 8 {
 			packT(&w.b[c], nr, &src[c*stride], stride, min(8, cols-c), whole/8)
@@ -91,7 +93,7 @@ func (w *worker) packBT(src []float32, stride, cols, kc int) {
 
 func (w *worker) packBTBF16(src []uint16, stride, cols, kc int) {
 	nr, whole := w.shape.nr, 0
-	if w.level == AVX2 || w.level == AVX512 {
+	if w.asm {
 		whole = kc &^ 15
 		for c := 0; c < cols && whole > 0; c += 8 {
 			packTBF16(&w.b[c], nr, &src[c*stride], stride, min(8, cols-c), whole/16)
@@ -101,7 +103,7 @@ func (w *worker) packBTBF16(src []uint16, stride, cols, kc int) {
 }
 
 func (w *worker) packBRows(src []float32, stride, cols, kc int) {
-	if w.level != AVX2 && w.level != AVX512 {
+	if !w.asm {
 		packRowsGo(w.b, w.shape.nr, src, stride, cols, kc)
 		return
 	}
@@ -112,7 +114,7 @@ func (w *worker) packBRows(src []float32, stride, cols, kc int) {
 
 func (w *worker) packBRowsBF16(src []uint16, stride, cols, kc int) {
 	c := 0
-	if w.level == AVX2 || w.level == AVX512 {
+	if w.asm {
 		for ; c+16 <= cols; c += 16 {
 			packRows16BF16(&w.b[c], w.shape.nr, &src[c], stride, kc)
 		}

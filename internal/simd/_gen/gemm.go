@@ -150,7 +150,7 @@ func (g *gen) copyRows(name string, v int) {
 	g.p("\tADDQ DX, DI\n\tADDQ BX, SI\n\tDECQ CX\n\tJNZ whole\n\tVZEROUPPER\n\tRET\npart:")
 	g.p("\tLEAQ tailmask<>+32(SB), R8")
 	for i := 0; i < v; i++ { // lanes of vector i: min(max(cols-8i, 0), 8)
-		g.p("\tMOVQ AX, R9\n\tSUBQ $%d, R9\n\tMOVQ $0, R10\n\tCMOVQLT R10, R9", i*8)
+		g.p("\tMOVQ AX, R9\n\tMOVQ $0, R10\n\tSUBQ $%d, R9\n\tCMOVQLT R10, R9", i*8)
 		g.p("\tMOVQ $8, R10\n\tCMPQ R9, $8\n\tCMOVQGT R10, R9\n\tNEGQ R9\n\tVMOVDQU (R8)(R9*4), Y%d", 8+i)
 	}
 	g.p("masked:")

@@ -1,0 +1,111 @@
+package simd
+
+import (
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// The AVX-512 text gives, interpreted, what the AVX2 text gives where an
+// element stands alone, and what the definition says where lanes are added up.
+// Accesses outside the arguments fail in the interpreter.
+func TestAVX512TextComputesTheDefinition(t *testing.T) {
+	m := newMachine(t)
+	rng := rand.New(rand.NewPCG(22, 0))
+	seen := 0
+	for name := range m.routines {
+		base, wide := strings.CutSuffix(name, "AVX512")
+		if !wide {
+			continue
+		}
+		seen++
+		for _, args := range routineArgs(rng, name) {
+			before := copyArgs(args)
+			got := m.call(name, args...)
+			switch {
+			case strings.HasPrefix(base, "kern"):
+				checkKernel(t, name, args, before)
+			case base == "dots":
+				checkDots(t, m, args)
+			case base == "dot" || base == "dotBF16" || base == "sum" || base == "sumSquares" || base == "max":
+				checkReduction(t, base, args, got)
+			default:
+				want := m.call(base+"AVX2", before...)
+				if base == "exp" && !math.IsNaN(want) && !math.IsInf(want, 0) {
+					near(t, "sum of exp", got, want, 1e-14*want) // the order differs
+					got = want
+				}
+				compareArgs(t, name, got, want, args, before)
+			}
+		}
+	}
+	if seen < 30 {
+		t.Errorf("%d AVX-512 routines found", seen)
+	}
+}
+
+// checkKernel compares with the chain of fused multiply-adds that MatMul
+// promises.
+func checkKernel(t *testing.T, name string, args, before []any) {
+	t.Helper()
+	kc, a, b := args[0].(int), args[1].([]float32), args[2].([]float32)
+	c, c0, ldc, acc, alpha := args[3].([]float32), before[3].([]float32), args[4].(int), args[5].(int), args[6].(float32)
+	const nr, stride = 32, 14
+	for i, got := range c {
+		row, col := i/ldc, i%ldc
+		want := c0[i]
+		if col < nr {
+			var s float32
+			for k := range kc {
+				s = fma32(a[k*stride+row], b[k*nr+col], s)
+			}
+			if acc != 0 {
+				want = fma32(alpha, s, want)
+			} else {
+				want = alpha * s
+			}
+		}
+		if !same32(got, want) {
+			t.Fatalf("%s kc %d: c[%d,%d] = %g, want %g", name, kc, row, col, got, want)
+		}
+	}
+}
+
+func checkDots(t *testing.T, m *machine, args []any) {
+	t.Helper()
+	n, x, dst, rows, stride := args[0].(int), args[1].([]float32), args[3].([]float32), args[4].([]float32), args[5].(int)
+	for i, got := range dst {
+		if want := float32(m.call("dotAVX512", n, x, rows[i*stride:i*stride+n])); got != want {
+			t.Fatalf("dots n %d row %d: %g, dot %g", n, i, got, want)
+		}
+	}
+}
+
+func checkReduction(t *testing.T, base string, args []any, got float64) {
+	t.Helper()
+	x := args[1].([]float32)
+	var want, size float64
+	top := math.Inf(-1)
+	for i, v := range x {
+		p := float64(v)
+		switch base {
+		case "dot":
+			p *= float64(args[2].([]float32)[i])
+		case "dotBF16":
+			p *= float64(widen(args[2].([]uint16)[i]))
+		case "sumSquares":
+			p *= p
+		}
+		want, size, top = want+p, size+math.Abs(p), max(top, p)
+	}
+	// As in TestReductionsEqualPlainLoop.
+	bound := float64(2*len(x)) * 0x1p-24 * size
+	switch base {
+	case "sum", "sumSquares":
+		bound = float64(len(x)+1) * 0x1p-52 * size
+	case "max":
+		want, bound = top, 0
+	}
+	near(t, base, got, want, bound)
+}

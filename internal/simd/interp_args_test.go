@@ -1,0 +1,209 @@
+package simd
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// special values are mixed into random ones.
+var special = []float32{0, float32(math.Copysign(0, -1)), float32(math.Inf(1)), float32(math.Inf(-1)), nan, 88.8, -87.4, -103.9, 1e-40, -2e-39, 3e38, 1e-20}
+
+func mixed(rng *rand.Rand, n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		if x[i] = float32(rng.NormFloat64() * 3); rng.IntN(12) == 0 {
+			x[i] = special[rng.IntN(len(special))]
+		}
+	}
+	return x
+}
+
+func plain(rng *rand.Rand, n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(rng.NormFloat64())
+	}
+	return x
+}
+
+func halves(rng *rand.Rand, n int) []uint16 {
+	x := make([]uint16, n)
+	for i := range x {
+		x[i] = narrow(float32(rng.NormFloat64()))
+	}
+	return x
+}
+
+// arraysOf is the number of float32 arrays of the element-wise routines.
+var arraysOf = map[string]int{"axpy": 2, "scale": 1, "add": 3, "mul": 3, "mulAdd": 3, "mulScaled": 3, "rotate": 4, "relu": 2, "reluBackward": 3,
+	"exp": 2, "sigmoid": 2, "silu": 2, "siluBackward": 3, "swiglu": 3, "swigluBackward": 5}
+
+// scalarOf have a float32 after their arrays.
+var scalarOf = map[string]bool{"axpy": true, "scale": true, "mulScaled": true, "rotate": true, "exp": true}
+
+// adamParams are the scalars of the AdamW step as the assembly sees them.
+func adamParams() []float32 {
+	return []float32{adam.GradScale, adam.Decay, adam.Beta1, adam.Rest1, adam.Beta2, adam.Rest2, adam.Step, adam.Eps, adam.Unbias}
+}
+
+// routineArgs are argument lists for a routine around its widths.
+func routineArgs(rng *rand.Rand, name string) (all [][]any) {
+	base, lanes := strings.TrimSuffix(name, "AVX2"), 8
+	if s, ok := strings.CutSuffix(name, "AVX512"); ok {
+		base, lanes = s, 16
+	}
+	if mr, ok := strings.CutPrefix(base, "kern"); ok {
+		rows, _ := strconv.Atoi(mr)
+		return kernelArgs(rng, rows, lanes)
+	}
+	if strings.HasPrefix(base, "pack") {
+		return packArgs(rng, base)
+	}
+	for _, n := range ragged[1:] {
+		x, y := mixed(rng, n), mixed(rng, n)
+		whole := n / lanes * lanes
+		switch base {
+		case "dot":
+			all = append(all, []any{n, plain(rng, n), plain(rng, n)})
+		case "dots":
+			for _, m := range []int{1, 2, 5} {
+				all = append(all, []any{n, plain(rng, n), m, plain(rng, m), plain(rng, m*(n+1)-1), n + 1})
+			}
+		case "dotBF16":
+			all = append(all, []any{whole, plain(rng, whole), halves(rng, whole)})
+		case "sum", "sumSquares":
+			all = append(all, []any{n, plain(rng, n)})
+		case "max":
+			if n >= lanes {
+				all = append(all, []any{n, plain(rng, n)})
+			}
+		case "fromBF16":
+			if whole > 0 {
+				all = append(all, []any{whole, x[:whole], halves(rng, whole)})
+			}
+		case "toBF16":
+			if whole > 0 {
+				all = append(all, []any{whole, halves(rng, whole), x[:whole]})
+			}
+		case "adamw":
+			v := plain(rng, n)
+			for i := range v {
+				v[i] *= v[i]
+			}
+			all = append(all, []any{n, x, y, plain(rng, n), v, adamParams()})
+		default:
+			args := []any{n}
+			for range arraysOf[base] {
+				args = append(args, mixed(rng, n))
+			}
+			if scalarOf[base] {
+				args = append(args, float32(0.75))
+			}
+			all = append(all, args)
+		}
+	}
+	return all
+}
+
+func kernelArgs(rng *rand.Rand, rows, lanes int) (all [][]any) {
+	stride, nr := 6, 16
+	if lanes == 16 {
+		stride, nr = 14, 32
+	}
+	for _, kc := range []int{1, 3, 4, 5, 17, 24} {
+		for acc := range 2 {
+			ldc := nr + kc%3
+			all = append(all, []any{kc, plain(rng, (kc-1)*stride+rows), plain(rng, kc*nr), plain(rng, (rows-1)*ldc+nr), ldc, acc, float32(0.7)})
+		}
+	}
+	return all
+}
+
+// packArgs fills dst with one vector of slack past its last row, as panels
+// have.
+func packArgs(rng *rand.Rand, name string) (all [][]any) {
+	for _, ds := range []int{6, 14, 16, 32} {
+		for count := 1; count <= 3; count++ {
+			ss := 70 + count
+			switch name {
+			case "packT":
+				for rows := 1; rows <= 8; rows++ {
+					all = append(all, []any{plain(rng, 8*count*ds+8), ds, plain(rng, (rows-1)*ss+8*count), ss, rows, count})
+				}
+			case "packTBF16":
+				for rows := 1; rows <= 8; rows++ {
+					all = append(all, []any{plain(rng, 16*count*ds+8), ds, halves(rng, (rows-1)*ss+16*count), ss, rows, count})
+				}
+			case "packRows8", "packRows16":
+				w := 8
+				if name == "packRows16" {
+					w = 16
+				}
+				for cols := 1; cols <= w; cols++ {
+					all = append(all, []any{plain(rng, count*ds+w), ds, plain(rng, (count-1)*ss+cols), ss, cols, count})
+				}
+			case "packRows16BF16":
+				all = append(all, []any{plain(rng, count*ds+16), ds, halves(rng, (count-1)*ss+16), ss, count})
+			}
+		}
+	}
+	return all
+}
+
+func copyArgs(args []any) []any {
+	out := make([]any, len(args))
+	for i, a := range args {
+		switch a := a.(type) {
+		case []float32:
+			out[i] = append([]float32(nil), a...)
+		case []uint16:
+			out[i] = append([]uint16(nil), a...)
+		default:
+			out[i] = a
+		}
+	}
+	return out
+}
+
+func same32(a, b float32) bool { return bits(a) == bits(b) || a != a && b != b }
+
+func compareArgs(t *testing.T, name string, got, want float64, a, b []any) {
+	t.Helper()
+	if math.Float64bits(got) != math.Float64bits(want) && !(got != got && want != want) {
+		t.Fatalf("%s(%v) = %g, want %g", name, sizes(a), got, want)
+	}
+	for i := range a {
+		switch x := a[i].(type) {
+		case []float32:
+			for j, v := range x {
+				if w := b[i].([]float32)[j]; !same32(v, w) {
+					t.Fatalf("%s(%v): argument %d element %d is %g, want %g", name, sizes(a), i, j, v, w)
+				}
+			}
+		case []uint16:
+			for j, v := range x {
+				if w := b[i].([]uint16)[j]; v != w {
+					t.Fatalf("%s(%v): argument %d element %d is %#x, want %#x", name, sizes(a), i, j, v, w)
+				}
+			}
+		}
+	}
+}
+
+// sizes shortens arguments for messages.
+func sizes(args []any) string {
+	var s []string
+	for _, a := range args {
+		if v := reflect.ValueOf(a); v.Kind() == reflect.Slice {
+			s = append(s, fmt.Sprintf("[%d]", v.Len()))
+		} else {
+			s = append(s, fmt.Sprint(a))
+		}
+	}
+	return strings.Join(s, ", ")
+}
