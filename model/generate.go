@@ -3,7 +3,6 @@ package model
 import (
 	"fmt"
 	"math/rand/v2"
-
 )
 
 // Decoding says how text is continued. Its zero value with MaxNew set is greedy
@@ -233,4 +232,3 @@ func (g *generator) penalise(row []float32, seen []int32) {
 		}
 	}
 }
-
