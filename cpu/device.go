@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"unsafe"
 
 	"meft/internal/simd"
 	"meft/tensor"
@@ -81,8 +82,7 @@ func (d *Device) Pool() *simd.Pool { return d.pool }
 // WorkspaceBytes is the memory the device itself takes, which Allocated does
 // not count: about 0.4 MB a thread, whatever the model.
 func (d *Device) WorkspaceBytes() int64 {
-	const perWorker = (2*tileRows*tileKeys+2*tileRows)*4 + tileRows*8 + 64
-	return d.pool.Bytes() + int64(d.Threads())*perWorker
+	return d.pool.Bytes() + int64(d.Threads())*int64(unsafe.Sizeof(space{}))
 }
 
 // buffer is memory of a Device.
