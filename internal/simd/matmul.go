@@ -41,9 +41,9 @@ func (l Level) blocks() blocks {
 	s := blocks{mr: 4, nr: 4, mc: 128}
 	switch l {
 	case AVX2:
-		s = blocks{mr: 6, nr: 16, mc: 252}
+		s = blocks{mr: 6, nr: 16, mc: 264}
 	case AVX512, wideTest:
-		s = blocks{mr: 14, nr: 32, mc: 252}
+		s = blocks{mr: 14, nr: 32, mc: 266}
 	}
 	s.aLen = s.mc / s.mr * (s.mr*kcMax + panelPad)
 	return s
@@ -171,8 +171,8 @@ func (j *matMul) Do(i, worker int) {
 // read from end to end.
 func (j *matMul) block(w *worker, i0, i1, j0, j1 int) {
 	s := w.shape
-	for ; i0 < i1; i0 += s.mc {
-		rows := min(s.mc, i1-i0)
+	for left := (i1 - i0 + s.mc - 1) / s.mc; left > 0; left-- {
+		rows := (i1 - i0 + left - 1) / left // equal blocks: a thin one packs B for little
 		panels := (rows + s.mr - 1) / s.mr
 		panel := s.mr*j.kc + panelPad
 		deep := max(1, s.aLen/(panels*panel)) // blocks of k that fit
@@ -196,6 +196,7 @@ func (j *matMul) block(w *worker, i0, i1, j0, j1 int) {
 				}
 			}
 		}
+		i0 += rows
 	}
 }
 
