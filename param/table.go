@@ -221,6 +221,18 @@ func (t *Table) accumulate(dst, src []float32, more bool) {
 	}
 }
 
+// Gradient is the gradient of row id: views of dim elements, valid until the
+// next ZeroGrad. Both are nil where the row has none, dk also with FrozenKeys.
+func (t *Table) Gradient(id int32) (dk, dv []float32) {
+	if t.o.Fixed || !t.hasGrad(id) {
+		return nil, nil
+	}
+	if t.keys.d != nil {
+		dk = t.row(t.keys.d, id)
+	}
+	return dk, t.row(t.values.d, id)
+}
+
 // Touched is the number of rows that have a gradient.
 func (t *Table) Touched() int {
 	n := 0

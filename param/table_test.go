@@ -259,6 +259,20 @@ func compareGrads(t *testing.T, tab *Table, truth *naive) {
 	if tab.Touched() != touched {
 		t.Fatalf("%d rows touched, wants %d", tab.Touched(), touched)
 	}
+	for id, h := range truth.has {
+		dk, dv := tab.Gradient(int32(id))
+		for half, d := range [2][]float32{dk, dv} {
+			if !h && d != nil || h && len(d) != tab.Dim {
+				t.Fatalf("row %d, touched %v, has a gradient of %d elements", id, h, len(d))
+			}
+			for c, v := range d {
+				// At most a few hundred float32 of size 1 were added up.
+				if want := truth.g[half][id*tab.Dim+c]; math.Abs(float64(v)-want) > 1e-4 {
+					t.Fatalf("gradient of row %d, column %d is %v, wants %v", id, c, v, want)
+				}
+			}
+		}
+	}
 	// Gradients are sums of at most a few hundred float32.
 	if got := tab.SumSquares(); math.Abs(got-sum) > 1e-5*sum {
 		t.Fatalf("sum of squares is %v, wants %v", got, sum)
