@@ -1,0 +1,25 @@
+package method
+
+import (
+	"meft/model"
+	"meft/param"
+	"meft/tensor"
+)
+
+// Full trains every weight of the model. Norms and biases are not decayed.
+type Full struct{}
+
+// Reach is ToWeights.
+func (*Full) Reach() Reach { return ToWeights }
+
+// Check finds nothing to complain of: Full has no settings.
+func (*Full) Check(model.Config) error { return nil }
+
+// Attach allocates the moments of every weight.
+func (*Full) Attach(m *model.Model, a *tensor.Arena, _ uint64) (*param.Set, error) {
+	s := &param.Set{}
+	for _, w := range m.Weights() {
+		s.Dense = append(s.Dense, param.Adopt(a, w.Name, w.W, w.D, w.NoDecay))
+	}
+	return s, a.Err()
+}

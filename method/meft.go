@@ -1,0 +1,227 @@
+package method
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+
+	"meft/internal/simd"
+	"meft/model"
+	"meft/param"
+	"meft/tensor"
+)
+
+// The gates w of MEFT: what multiplies the score of a neuron.
+const (
+	GateLogit   = "logit"   // the raw router logit of the neuron's expert, as the authors' scoring code
+	GateNone    = "none"    // one: Algorithm 1 of the paper; the router does not learn
+	GateSoftmax = "softmax" // the softmax over all experts
+)
+
+// Which neurons a token uses.
+const (
+	ShareToken = "token" // those it picked itself
+	ShareUnion = "union" // all that were fetched for the batch: Algorithm 1 as printed
+)
+
+// MEFT is a parallel adapter of M neurons a block, far wider than device memory
+// holds. Keys, values and optimizer state stay in host memory; each batch
+// brings only the neurons its tokens picked. With h the normed input of the
+// feed-forward layer, for each token:
+//
+//	g = G·h                                      router, [N]
+//	a_i = w_e(i) · (k_i·h)                       neurons of the P experts of highest g
+//	y += Σ relu(a_i) v_i over the K highest a_i  ties to the lower i
+//
+// Expert e owns neurons [e·⌈M/N⌉, (e+1)·⌈M/N⌉), the last fewer.
+//
+// Hao et al. 2024, MEFT: Memory-Efficient Fine-Tuning through Sparse Adapter,
+// ACL 2024, section 3 and Algorithm 1; the gate is that of the released code.
+type MEFT struct {
+	Neurons    int        `json:"meft_neurons"`     // M, of a block
+	TopK       int        `json:"meft_top_k"`       // K, neurons kept by a token
+	Experts    int        `json:"meft_experts"`     // N; 0 for ceil(4·sqrt(M)). No expert is empty: N is lowered where M/N does not come out
+	Probe      int        `json:"meft_probe"`       // P, experts probed by a token
+	Gate       string     `json:"meft_gate"`        // w: logit, none or softmax
+	Share      string     `json:"meft_share"`       // token or union
+	Layers     string     `json:"meft_layers"`      // all, 8-15 or 0,3,5
+	Idle       param.Idle `json:"meft_idle"`        // what a step does to rows without gradient: lazy, dense or replay
+	Buffer     int        `json:"meft_buffer"`      // rows on the device at once; 0 for at most 4096. Fewer than needed costs time, not exactness
+	Activation string     `json:"meft_activation"`  // relu
+	FrozenKeys bool       `json:"meft_frozen_keys"` // only values are trained; router and keys stand still
+
+	own      *simd.Pool // where the device has none
+	branches []*neurons
+}
+
+// Reach is ToInputs.
+func (*MEFT) Reach() Reach { return ToInputs }
+
+// Check compares the settings with the model.
+func (f *MEFT) Check(c model.Config) error {
+	_, layers := parseLayers("meft_layers", f.Layers, c.Layers)
+	var top, experts error
+	if f.TopK > f.Neurons {
+		top = fmt.Errorf("meft_top_k is %d of %d neurons; lower it or raise meft_neurons", f.TopK, f.Neurons)
+	}
+	if f.Experts > f.Neurons {
+		experts = fmt.Errorf("meft_experts is %d for %d neurons; lower it or raise meft_neurons", f.Experts, f.Neurons)
+	}
+	return errors.Join(
+		atLeast("meft_neurons", f.Neurons, 1), atLeast("meft_top_k", f.TopK, 1), top,
+		atLeast("meft_experts", f.Experts, 0), experts,
+		atLeast("meft_probe", f.Probe, 1), atLeast("meft_buffer", f.Buffer, 0),
+		oneOf("meft_gate", f.Gate, GateLogit, GateNone, GateSoftmax),
+		oneOf("meft_share", f.Share, ShareToken, ShareUnion),
+		oneOf("meft_idle", string(f.Idle), string(param.Lazy), string(param.Moving), string(param.Replay)),
+		oneOf("meft_activation", f.Activation, "relu"),
+		layers,
+	)
+}
+
+// sizes are the settings worked out for a model.
+type sizes struct {
+	n, d       int // Size.Rows, width
+	m          int // neurons
+	each       int // neurons of an expert
+	experts    int // N
+	probe      int // P, at most N
+	candidates int // neurons of the probed experts, at most
+	top        int // K, at most candidates
+	most       int // neurons a batch can pick
+	buffer     int // rows on the device at once
+	gate       string
+	shared     bool // ShareUnion
+	grad       bool
+	keys       bool // keys are trained
+}
+
+func (f *MEFT) sizes(m *model.Model) sizes {
+	s := sizes{n: m.Size.Rows, d: m.Config.Dim, m: f.Neurons, gate: f.Gate, shared: f.Share == ShareUnion,
+		grad: m.Size.Grad, keys: !f.FrozenKeys}
+	experts := f.Experts
+	if experts == 0 {
+		experts = int(math.Ceil(4 * math.Sqrt(float64(s.m))))
+	}
+	s.each = ceilDiv(s.m, min(experts, s.m))
+	s.experts = ceilDiv(s.m, s.each)
+	s.probe = min(f.Probe, s.experts)
+	s.candidates = min(s.probe*s.each, s.m)
+	s.top = min(f.TopK, s.candidates)
+	s.most = s.m
+	if s.n < ceilDiv(s.m, s.top) {
+		s.most = s.n * s.top
+	}
+	s.buffer = f.Buffer
+	if s.buffer == 0 {
+		s.buffer = 4096
+	}
+	s.buffer = min(s.buffer, s.most)
+	return s
+}
+
+// gated reports whether scores are multiplied by the router's.
+func (s *sizes) gated() bool { return s.gate != GateNone }
+
+// routed reports whether the host needs router logits.
+func (s *sizes) routed() bool { return s.gated() || s.probe < s.experts }
+
+// routerLearns reports whether the router gets a gradient.
+func (s *sizes) routerLearns() bool { return s.grad && s.gated() && s.keys }
+
+// wide is the number of neurons a token computes at a time on the device.
+func (s *sizes) wide() int {
+	if s.shared {
+		return s.buffer
+	}
+	return s.top
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
+// Attach hangs one branch on each chosen block.
+func (f *MEFT) Attach(m *model.Model, a *tensor.Arena, seed uint64) (*param.Set, error) {
+	if err := f.Check(m.Config); err != nil {
+		return nil, err
+	}
+	layers, _ := parseLayers("meft_layers", f.Layers, m.Config.Layers)
+	size := f.sizes(m)
+	pool := f.pool(m.Device())
+	crew := &crew{sizes: size, dev: m.Device(), pool: pool, stage: newStage(a.Sub("meft"), m.Device(), size), picker: newPicker(a.Sub("meft"), size, pool)}
+	f.branches = nil
+	s := &param.Set{}
+	for _, i := range layers {
+		b := f.branch(m, a, i, crew)
+		if err := hang(m, i, b); err != nil {
+			return nil, err
+		}
+		if n := len(f.branches); n > 0 {
+			b.below = f.branches[n-1]
+		}
+		f.branches = append(f.branches, b)
+		s.Dense = append(s.Dense, b.router)
+		s.Tables = append(s.Tables, b.table)
+		if !a.Planning() && a.Err() == nil {
+			b.init(seed)
+		}
+	}
+	return s, a.Err()
+}
+
+// branch allocates what one block needs. Device scratch is laid out alike by
+// every branch and lies in the memory all branches share.
+func (f *MEFT) branch(m *model.Model, a *tensor.Arena, block int, c *crew) *neurons {
+	name := blockName(block)
+	b := &neurons{crew: c, block: block}
+	b.table = param.NewTable(a, name, c.m, c.d, param.TableOptions{
+		Idle: f.Idle, Fixed: !c.grad, FrozenKeys: f.FrozenKeys, Pool: c.pool})
+	router := param.NewFixed
+	if c.routerLearns() {
+		router = param.NewDense
+	}
+	b.router = router(a, name+".router", c.experts, c.d)
+	b.mem = newNeuronMemory(m.Scratch(), c.sizes)
+	if c.grad || c.picks == nil {
+		// Without gradients all blocks take turns on one list of picks.
+		c.picks = a.Int32(name+".picks", tensor.Pinned, c.n*c.top)
+		c.union = a.Int32(name+".union", tensor.OnHost, c.most)
+	}
+	b.picks, b.union = c.picks, c.union
+	b.fired = a.Int32(name+".fired", tensor.OnHost, ceilDiv(c.m, 32))
+	return b
+}
+
+// pool is the device's pool, or one of its own: no device, or one that computes
+// elsewhere, leaves the processor to the host work.
+func (f *MEFT) pool(dev tensor.Device) *simd.Pool {
+	if dev == nil {
+		return nil
+	}
+	if d, ok := dev.(interface{ Pool() *simd.Pool }); ok {
+		return d.Pool()
+	}
+	if f.own == nil {
+		f.own = simd.NewPool(runtime.GOMAXPROCS(0), simd.Best())
+	}
+	return f.own
+}
+
+// Close ends the threads of the method, if it has any of its own. The model it
+// is attached to cannot run afterwards.
+func (f *MEFT) Close() error {
+	if f.own != nil {
+		f.own.Close()
+		f.own = nil
+	}
+	return nil
+}
+
+// Hold makes Forward keep the picks of its last call, for batches of the same
+// length. Gradients can then be checked by differences: a change of weights
+// cannot change what is picked.
+func (f *MEFT) Hold(on bool) {
+	for _, b := range f.branches {
+		b.hold = on
+	}
+}

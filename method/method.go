@@ -1,0 +1,147 @@
+// Package method has the ways to fine-tune a model, one file each. A method
+// hangs branches on the model's seams and says what is trained; it never edits
+// the model and knows nothing of data, batches or files.
+//
+// The names in a method's param.Set are the tensor names of its adapter files:
+// blocks.<i>.ffn.key [M,d] and .value [M,d] for MEFT and the parallel adapter,
+// blocks.<i>.ffn.router [N,d] for MEFT, the names of the checkpoint for full.
+package method
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"meft/model"
+	"meft/param"
+	"meft/tensor"
+)
+
+// Reach is how far gradients flow.
+type Reach uint8
+
+// The reaches.
+const (
+	ToInputs  Reach = iota // through every block down to the lowest branch
+	ToWeights              // and to every weight: the model is built with Size.Weights
+)
+
+// A Method turns a frozen model into a trainable one. Its exported fields are
+// its settings, and their JSON names are the names users type. A Method serves
+// one model at a time.
+type Method interface {
+	// Reach says what to build the model for.
+	Reach() Reach
+	// Check compares the settings with the model and returns all problems in
+	// one error.
+	Check(c model.Config) error
+	// Attach allocates the parameters in a, which may be planning, hangs the
+	// branches on m's seams and returns what is trained. With the initial
+	// values, a function of seed, m computes what it did before. In a model
+	// built without gradients nothing for Backward is allocated.
+	Attach(m *model.Model, a *tensor.Arena, seed uint64) (*param.Set, error)
+}
+
+// All returns every method under its name, with default settings. It is the one
+// list to extend, and the only place a default is written.
+func All() map[string]Method {
+	return map[string]Method{
+		"full": &Full{},
+		"parallel": &Parallel{
+			Bottleneck: 256,
+			Activation: "relu",
+			Layers:     "all",
+		},
+		"meft": &MEFT{
+			Neurons:    4096,
+			TopK:       64,
+			Probe:      8,
+			Gate:       GateLogit,
+			Share:      ShareToken,
+			Layers:     "all",
+			Idle:       param.Lazy,
+			Activation: "relu",
+		},
+	}
+}
+
+// Names are the names of all methods, sorted.
+func Names() []string { return slices.Sorted(maps.Keys(All())) }
+
+// Decode is the method of that name with the settings of a JSON object over its
+// defaults; empty settings change nothing. The error names every unknown
+// setting or the one whose value has the wrong type. json.Marshal of a Method
+// is the way back.
+func Decode(name string, settings []byte) (Method, error) {
+	m, ok := All()[name]
+	if !ok {
+		return nil, fmt.Errorf("method %q is unknown, wants one of %s", name, strings.Join(Names(), ", "))
+	}
+	if len(bytes.TrimSpace(settings)) == 0 {
+		return m, nil
+	}
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(settings, &given); err != nil {
+		return nil, fmt.Errorf("settings of method %s: %w", name, err)
+	}
+	known := Settings(m)
+	var problems []error
+	for _, k := range slices.Sorted(maps.Keys(given)) {
+		if !slices.Contains(known, k) {
+			problems = append(problems, fmt.Errorf("settings of method %s: %q is unknown, wants one of %s", name, k, strings.Join(known, ", ")))
+		}
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	if err := json.Unmarshal(settings, m); err != nil {
+		return nil, fmt.Errorf("settings of method %s: %w", name, err)
+	}
+	return m, nil
+}
+
+// Settings are the names of a method's settings, sorted.
+func Settings(m Method) []string {
+	data, err := json.Marshal(m)
+	if err != nil {
+		panic(fmt.Sprintf("method: settings of %T: %v", m, err))
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
+		panic(fmt.Sprintf("method: settings of %T: %v", m, err))
+	}
+	return slices.Sorted(maps.Keys(fields))
+}
+
+// oneOf is nil if value is among the allowed ones, else an error naming the
+// setting.
+func oneOf(setting, value string, allowed ...string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("%s is %q, wants %s", setting, value, strings.Join(allowed, ", "))
+}
+
+// atLeast is nil if value is not below least, else an error naming the setting.
+func atLeast(setting string, value, least int) error {
+	if value >= least {
+		return nil
+	}
+	return fmt.Errorf("%s is %d, wants at least %d", setting, value, least)
+}
+
+// hang puts a branch on a block that has none yet.
+func hang(m *model.Model, block int, b model.Branch) error {
+	if m.Blocks[block].FFN != nil {
+		return fmt.Errorf("block %d of the model has a branch already; attach one method to one model", block)
+	}
+	m.Blocks[block].FFN = b
+	return nil
+}
+
+// blockName is the prefix of the tensor names of block i.
+func blockName(i int) string { return fmt.Sprintf("blocks.%d.ffn", i) }

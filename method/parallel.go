@@ -1,0 +1,140 @@
+package method
+
+import (
+	"errors"
+	"math/rand/v2"
+
+	"meft/model"
+	"meft/param"
+	"meft/tensor"
+)
+
+// Parallel is the parallel adapter: beside the feed-forward layer of each
+// chosen block, with its normed input x,
+//
+//	y += f(x·Kᵀ)·V
+//
+// He et al. 2022, https://arxiv.org/abs/2110.04366, section 4; the dense
+// baseline of MEFT's paper. K and V are [r, d] and live on the device.
+type Parallel struct {
+	Bottleneck int    `json:"parallel_bottleneck"` // r, neurons of a block
+	Activation string `json:"parallel_activation"` // f: relu or silu
+	Layers     string `json:"parallel_layers"`     // all, 8-15 or 0,3,5
+}
+
+// keyDeviation is the standard deviation of a key element at the start, the
+// initializer range of the authors' base models. Values start at 0.
+const keyDeviation = 0.02
+
+// Reach is ToInputs.
+func (*Parallel) Reach() Reach { return ToInputs }
+
+// Check compares the settings with the model.
+func (p *Parallel) Check(c model.Config) error {
+	_, err := parseLayers("parallel_layers", p.Layers, c.Layers)
+	return errors.Join(
+		atLeast("parallel_bottleneck", p.Bottleneck, 1),
+		oneOf("parallel_activation", p.Activation, "relu", "silu"),
+		err,
+	)
+}
+
+// Attach hangs one branch on each chosen block.
+func (p *Parallel) Attach(m *model.Model, a *tensor.Arena, seed uint64) (*param.Set, error) {
+	if err := p.Check(m.Config); err != nil {
+		return nil, err
+	}
+	layers, _ := parseLayers("parallel_layers", p.Layers, m.Config.Layers)
+	s := &param.Set{}
+	for _, i := range layers {
+		b := p.branch(m, a, i)
+		if err := hang(m, i, b); err != nil {
+			return nil, err
+		}
+		s.Dense = append(s.Dense, b.key, b.value)
+		if !a.Planning() && a.Err() == nil {
+			b.key.Fill(normal(p.Bottleneck*m.Config.Dim, parallelKeys.stream(seed, i, 0)))
+		}
+	}
+	return s, a.Err()
+}
+
+func (p *Parallel) branch(m *model.Model, a *tensor.Arena, block int) *parallel {
+	b := &parallel{dev: m.Device(), f: tensor.ReLU}
+	if p.Activation == "silu" {
+		b.f = tensor.SiLU
+	}
+	dense := param.NewDense
+	if !m.Size.Grad {
+		dense = param.NewFixed
+	}
+	n, r, d := m.Size.Rows, p.Bottleneck, m.Config.Dim
+	b.key = dense(a, blockName(block)+".key", r, d)
+	b.value = dense(a, blockName(block)+".value", r, d)
+	scratch := m.Scratch()
+	b.z = scratch.New("z", tensor.F32, n, r)
+	b.u = b.z // without gradients the activation may overwrite its input
+	if m.Size.Grad {
+		b.u = m.Acts(block).New("parallel.u", tensor.F32, n, r)
+		b.dz = scratch.New("dz", tensor.F32, n, r)
+	}
+	return b
+}
+
+// parallel is the branch of one block. n is Size.Rows.
+type parallel struct {
+	dev        tensor.Device
+	f          tensor.Func
+	key, value *param.Dense  // [r, d]
+	u          tensor.Tensor // [n, r] x·Kᵀ, kept for Backward
+	z          tensor.Tensor // [n, r] f(u), scratch
+	dz         tensor.Tensor // [n, r] its gradient, scratch
+}
+
+// Forward adds f(x·Kᵀ)·V to y.
+func (b *parallel) Forward(y, x tensor.Tensor) {
+	n := x.Dim(0)
+	u, z := b.u.Rows(0, n), b.z.Rows(0, n)
+	b.dev.MatMul(u, x, b.key.W, tensor.MatMulOpts{TransB: true}) // u = x·Kᵀ
+	if y.None() {
+		return
+	}
+	b.dev.Act(z, u, b.f)
+	b.dev.MatMul(y, z, b.value.W, tensor.MatMulOpts{Accumulate: true}) // y += z·V
+}
+
+// Backward mirrors Forward.
+func (b *parallel) Backward(dx, dy, x tensor.Tensor) {
+	n := x.Dim(0)
+	u, z, dz := b.u.Rows(0, n), b.z.Rows(0, n), b.dz.Rows(0, n)
+	b.dev.Act(z, u, b.f)
+	b.dev.MatMul(b.value.D, z, dy, tensor.MatMulOpts{TransA: true, Accumulate: true}) // dV += zᵀ·dy
+	b.dev.MatMul(dz, dy, b.value.W, tensor.MatMulOpts{TransB: true})                  // dz = dy·Vᵀ
+	b.dev.ActGrad(dz, dz, u, b.f)                                                     // du
+	b.dev.MatMul(b.key.D, dz, x, tensor.MatMulOpts{TransA: true, Accumulate: true})   // dK += duᵀ·x
+	if !dx.None() {
+		b.dev.MatMul(dx, dz, b.key.W, tensor.MatMulOpts{Accumulate: true}) // dx += du·K
+	}
+}
+
+// purpose keeps random streams of one seed apart.
+type purpose uint64
+
+const (
+	parallelKeys purpose = 0x70617261
+	meftKeys     purpose = 0x6d656674
+)
+
+// stream is the random stream of a row of a block.
+func (p purpose) stream(seed uint64, block, row int) *rand.Rand {
+	return rand.New(rand.NewPCG(seed^uint64(p)<<32, uint64(block)<<40|uint64(row)))
+}
+
+// normal is n draws of standard deviation keyDeviation.
+func normal(n int, r *rand.Rand) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = keyDeviation * float32(r.NormFloat64())
+	}
+	return x
+}
