@@ -76,8 +76,13 @@ func (d *Device) Fill(dst tensor.Tensor, v float32) {
 }
 
 func fill(j *job, lo, hi, _ int) {
-	for i := range j.y[lo:hi] {
-		j.y[lo+i] = j.alpha
+	y, v := j.y[lo:hi], j.alpha
+	if math.Float32bits(v) == 0 {
+		clear(y)
+		return
+	}
+	for i := range y {
+		y[i] = v
 	}
 }
 

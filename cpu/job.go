@@ -15,6 +15,7 @@ type job struct {
 	width   int                              // of a row
 	k       int                              // ids a row
 	cols    int                              // of a block of columns
+	shift   uint                             // of heapOf
 	y, y2   []float32                        // outputs
 	x, g, z []float32                        // inputs
 	w       weight
@@ -76,19 +77,59 @@ func (d *Device) run(n, size int, j job) {
 // last, so neither blocks nor threads show in the sums. rows is the work by
 // column.
 func (d *Device) runColumns(rows, width int, j job) {
+	if width == 0 {
+		return
+	}
 	j.width = width
 	j.cols = width
 	if rows*width > pieceSize && d.Threads() > 1 {
 		j.cols = max(32, (width/(2*d.Threads())+15)&^15)
-	}
-	if width == 0 {
-		return
 	}
 	d.run((width+j.cols-1)/j.cols, pieceSize, j)
 }
 
 // columns is the range of block i of runColumns.
 func (j *job) columns(i int) (lo, hi int) { return i * j.cols, min((i+1)*j.cols, j.width) }
+
+// Rows that are added to by id are shared out in heaps, each about so large
+// that it stays in the second-level cache while all ids are gone through.
+const (
+	heapBytes = 256 << 10
+	maxHeaps  = 64 // going through the ids has a price too
+)
+
+// runHeaps is for kernels that add to the rows of a matrix [rows, width] by id:
+// one thread owns a heap of rows and adds to it in the order of the ids. Few
+// rows are shared out by columns instead, which gives the same bits.
+func (d *Device) runHeaps(rows, width int, j job) {
+	heaps := 1
+	j.shift = 32
+	for heaps < maxHeaps && (heaps < 4*d.Threads() && d.Threads() > 1 || heaps*heapBytes < rows*width*4) {
+		heaps *= 2
+		j.shift--
+	}
+	if d.Threads() > 1 && rows < 4*heaps {
+		j.shift = 32
+		d.runColumns(len(j.ids), width, j)
+		return
+	}
+	j.width, j.cols = width, width
+	d.run(heaps, pieceSize, j)
+}
+
+// share is what item i of runHeaps does: rows of one heap, and columns. There
+// is one heap when the columns are shared out, and the other way round.
+func (j *job) share(i int) (heap uint32, lo, hi int) {
+	if j.shift == 32 {
+		lo, hi = j.columns(i)
+		return 0, lo, hi
+	}
+	return uint32(i), 0, j.width
+}
+
+// heapOf is the heap of a row. Multiplying by 2³²/φ spreads neighbours, which
+// are often equally busy (frequent tokens have low ids).
+func (j *job) heapOf(id int32) uint32 { return uint32(id) * 0x9e3779b9 >> j.shift }
 
 // Do does piece i.
 func (j *job) Do(i, worker int) {

@@ -56,16 +56,18 @@ func scatter(j *job, lo, hi, _ int) {
 
 // ScatterAdd is tensor.Kernels.ScatterAdd.
 func (d *Device) ScatterAdd(dst, src, ids tensor.Tensor) {
-	n, _, width := tensor.CheckScatter(dst, src, ids)
-	d.runColumns(n, width, job{f: scatterAdd, y: dst.Float32(), x: src.Float32(), ids: ids.Int32()})
+	_, rows, width := tensor.CheckScatter(dst, src, ids)
+	d.runHeaps(rows, width, job{f: scatterAdd, y: dst.Float32(), x: src.Float32(), ids: ids.Int32()})
 }
 
 func scatterAdd(j *job, lo, hi, _ int) {
 	for ; lo < hi; lo++ {
-		a, b := j.columns(lo)
+		heap, a, b := j.share(lo)
 		for i, id := range j.ids {
-			to := j.row(j.y, int(id))[a:b]
-			j.d.level.Add(to, to, j.row(j.x, i)[a:b])
+			if j.heapOf(id) == heap {
+				to := j.row(j.y, int(id))[a:b]
+				j.d.level.Add(to, to, j.row(j.x, i)[a:b])
+			}
 		}
 	}
 }

@@ -45,15 +45,15 @@ func rowAdd(j *job, lo, hi, _ int) {
 
 // RowOuter is tensor.Kernels.RowOuter.
 func (d *Device) RowOuter(drows, z, x, ids tensor.Tensor) {
-	n, k, _, width := tensor.CheckRows(z, x, drows, ids)
-	d.runColumns(n*k, width, job{f: rowOuter, k: k, y: drows.Float32(), z: z.Float32(), x: x.Float32(), ids: ids.Int32()})
+	_, k, u, width := tensor.CheckRows(z, x, drows, ids)
+	d.runHeaps(u, width, job{f: rowOuter, k: k, y: drows.Float32(), z: z.Float32(), x: x.Float32(), ids: ids.Int32()})
 }
 
 func rowOuter(j *job, lo, hi, _ int) {
 	for ; lo < hi; lo++ {
-		a, b := j.columns(lo)
+		heap, a, b := j.share(lo)
 		for i, id := range j.ids {
-			if id >= 0 {
+			if id >= 0 && j.heapOf(id) == heap {
 				j.d.level.Axpy(j.z[i], j.row(j.x, i/j.k)[a:b], j.row(j.y, int(id))[a:b])
 			}
 		}

@@ -1,0 +1,141 @@
+package cpu
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"meft/internal/simd"
+	"meft/tensor"
+)
+
+// gflops reports the rate of so many floating point operations a call.
+func gflops(b *testing.B, flops float64) {
+	b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+}
+
+// threadCounts are one thread and all.
+func threadCounts() []int {
+	if n := runtime.GOMAXPROCS(0); n > 1 {
+		return []int{1, n}
+	}
+	return []int{1}
+}
+
+// BenchmarkAttention counts the products that the mask lets through: two a pair
+// of query and key forwards, five backwards.
+func BenchmarkAttention(b *testing.B) {
+	for _, c := range []struct {
+		name    string
+		d, hd   int
+		lengths []int
+	}{
+		{"d192/long", 192, 32, []int{512}},
+		{"d192/short", 192, 32, repeat(16, 32)},
+		{"d768/long", 768, 64, []int{1024}},
+		{"d768/short", 768, 64, repeat(32, 32)},
+	} {
+		for _, threads := range threadCounts() {
+			n, pairs := 0, 0
+			for _, l := range c.lengths {
+				n += l
+				pairs += l * (l + 1) / 2
+			}
+			x := newBench(b, threads, simd.Best())
+			h := c.d / c.hd
+			q, k, v, o, lse := x.random(n, h, c.hd), x.random(n, h, c.hd), x.random(n, h, c.hd), x.random(n, h, c.hd), x.random(n, h)
+			dq, dk, dv := x.random(n, h, c.hd), x.random(n, h, c.hd), x.random(n, h, c.hd)
+			m := x.packed(0.1, far, c.lengths...)
+			b.Run(fmt.Sprintf("forward/%s/%d", c.name, threads), func(b *testing.B) {
+				for b.Loop() {
+					x.Attention(o, lse, q, k, v, m)
+				}
+				gflops(b, 4*float64(pairs*c.d))
+			})
+			b.Run(fmt.Sprintf("backward/%s/%d", c.name, threads), func(b *testing.B) {
+				for b.Loop() {
+					x.AttentionGrad(dq, dk, dv, o, o, lse, q, k, v, m)
+				}
+				gflops(b, 10*float64(pairs*c.d))
+			})
+		}
+	}
+}
+
+// BenchmarkDecode is one query row against a cache of 1024 keys.
+func BenchmarkDecode(b *testing.B) {
+	x := newBench(b, runtime.GOMAXPROCS(0), simd.Best())
+	const rows, h, hd = 1024, 12, 64
+	q, k, v, o, lse := x.random(1, h, hd), x.random(rows, h, hd), x.random(rows, h, hd), x.random(1, h, hd), x.random(1, h)
+	m := tensor.Mask{Start: x.ids([]int32{0}, 1), End: x.ids([]int32{rows}, 1), Scale: 0.1}
+	for b.Loop() {
+		x.Attention(o, lse, q, k, v, m)
+	}
+	b.SetBytes(2 * rows * h * hd * 4)
+}
+
+func BenchmarkRMSNorm(b *testing.B) {
+	for _, d := range []int{192, 768} {
+		x := newBench(b, runtime.GOMAXPROCS(0), simd.Best())
+		in, w, out, r, dw := x.random(512, d), x.random(d), x.random(512, d), x.random(512), x.random(d)
+		b.Run(fmt.Sprintf("forward/%d", d), func(b *testing.B) {
+			for b.Loop() {
+				x.RMSNorm(out, r, in, w, 1e-5)
+			}
+			b.SetBytes(2 * in.Bytes())
+		})
+		b.Run(fmt.Sprintf("backward/%d", d), func(b *testing.B) {
+			for b.Loop() {
+				x.RMSNormGrad(out, dw, in, in, w, r)
+			}
+			b.SetBytes(4 * in.Bytes())
+		})
+	}
+}
+
+func BenchmarkCrossEntropy(b *testing.B) {
+	for _, v := range []int{4096, 32000} {
+		x := newBench(b, runtime.GOMAXPROCS(0), simd.Best())
+		logits, loss, targets := x.random(256, v), x.random(256), x.ids(make([]int32, 256), 256)
+		b.Run(fmt.Sprint(v), func(b *testing.B) {
+			for b.Loop() {
+				x.CrossEntropy(loss, logits, targets, 1)
+			}
+			b.SetBytes(logits.Bytes())
+		})
+	}
+}
+
+// BenchmarkRows are the kernels of a MEFT branch: 512 tokens, 64 neurons each.
+func BenchmarkRows(b *testing.B) {
+	for _, d := range []int{192, 768} {
+		x := newBench(b, runtime.GOMAXPROCS(0), simd.Best())
+		const n, k, u = 512, 64, 4096
+		id := make([]int32, n*k)
+		for i := range id {
+			id[i] = int32(i*7919) % u
+		}
+		in, rows, s, ids := x.random(n, d), x.random(u, d), x.random(n, k), x.ids(id, n, k)
+		for name, f := range map[string]func(){
+			"dots":  func() { x.RowDots(s, in, rows, ids) },
+			"add":   func() { x.RowAdd(in, s, rows, ids) },
+			"outer": func() { x.RowOuter(rows, s, in, ids) },
+		} {
+			b.Run(fmt.Sprintf("%s/%d", name, d), func(b *testing.B) {
+				x.Fill(s, 0)
+				for b.Loop() {
+					f()
+				}
+				gflops(b, 2*n*k*float64(d))
+			})
+		}
+	}
+}
+
+func repeat(n, times int) []int {
+	out := make([]int, times)
+	for i := range out {
+		out[i] = n
+	}
+	return out
+}
