@@ -1,0 +1,144 @@
+package task
+
+import (
+	"fmt"
+	"iter"
+	"math"
+)
+
+// Mean is an average of item scores with its standard error (sample standard
+// deviation over the root of n; 0 below two items). Both run from 0 to 1.
+type Mean struct {
+	Value  float64 `json:"value"`
+	StdErr float64 `json:"stderr"`
+}
+
+// Scores are the averages over a data set. An example without a prediction
+// counts as wrong and in Missing. The JSON is what meft eval writes.
+type Scores struct {
+	N            int  `json:"n"`
+	Missing      int  `json:"missing"`
+	Unused       int  `json:"unused"` // predictions for no example
+	Exact        Mean `json:"exact"`
+	F1           Mean `json:"f1"`
+	Strict       Mean `json:"strict"`
+	Contains     Mean `json:"contains"`
+	ContainsFold Mean `json:"contains_fold"`
+}
+
+// ItemScore holds the scores of one answer, 0 to 1 each.
+type ItemScore struct {
+	Exact        float64 `json:"exact"`
+	F1           float64 `json:"f1"`
+	Strict       float64 `json:"strict"`
+	Contains     float64 `json:"contains"`
+	ContainsFold float64 `json:"contains_fold"`
+}
+
+// Mark scores one answer against its references.
+func Mark(answer string, references []string) ItemScore {
+	is := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	return ItemScore{
+		Exact:        is(Exact(answer, references)),
+		F1:           F1(answer, references),
+		Strict:       is(Strict(answer, references)),
+		Contains:     is(Contains(answer, references)),
+		ContainsFold: is(ContainsFold(answer, references)),
+	}
+}
+
+// A Tally adds up item scores. The zero value is empty; the result depends on
+// the order of the items only in the last digits.
+type Tally struct {
+	n, missing int
+	sums       [5]moments
+}
+
+type moments struct{ mean, m2 float64 }
+
+// Add counts one marked answer.
+func (t *Tally) Add(s ItemScore) {
+	t.n++
+	for i, v := range [5]float64{s.Exact, s.F1, s.Strict, s.Contains, s.ContainsFold} {
+		// Welford 1962: no cancellation, whatever the number of items.
+		d := v - t.sums[i].mean
+		t.sums[i].mean += d / float64(t.n)
+		t.sums[i].m2 += d * (v - t.sums[i].mean)
+	}
+}
+
+// AddMissing counts an example that was not answered: wrong in every score.
+func (t *Tally) AddMissing() {
+	t.missing++
+	t.Add(ItemScore{})
+}
+
+// Scores returns the averages so far.
+func (t *Tally) Scores() Scores {
+	mean := func(i int) Mean {
+		m := Mean{Value: t.sums[i].mean}
+		if t.n > 1 {
+			m.StdErr = math.Sqrt(max(t.sums[i].m2, 0) / float64(t.n-1) / float64(t.n))
+		}
+		return m
+	}
+	return Scores{N: t.n, Missing: t.missing, Exact: mean(0), F1: mean(1), Strict: mean(2), Contains: mean(3), ContainsFold: mean(4)}
+}
+
+// Lines returns the scores as a table in percent.
+func (s Scores) Lines() []string {
+	out := []string{fmt.Sprintf("%-14s %8s %8s   n=%d", "metric", "percent", "stderr", s.N)}
+	for _, r := range []struct {
+		name string
+		m    Mean
+	}{{"exact", s.Exact}, {"f1", s.F1}, {"strict", s.Strict}, {"contains", s.Contains}, {"contains_fold", s.ContainsFold}} {
+		out = append(out, fmt.Sprintf("%-14s %8.3f %8.3f", r.name, 100*r.m.Value, 100*r.m.StdErr))
+	}
+	if s.Missing > 0 {
+		out = append(out, fmt.Sprintf("%d examples have no prediction and count as wrong", s.Missing))
+	}
+	if s.Unused > 0 {
+		out = append(out, fmt.Sprintf("%d predictions are for no example of the data", s.Unused))
+	}
+	return out
+}
+
+// Score marks predictions, by example id, against the references of examples.
+// Errors: one of examples, a repeated id, an example without references, or no
+// prediction with the id of any example.
+func Score(examples iter.Seq2[Example, error], predictions map[string]string) (Scores, error) {
+	var t Tally
+	seen := map[string]string{}
+	for e, err := range examples {
+		if err != nil {
+			return Scores{}, err
+		}
+		if where, ok := seen[e.ID]; ok {
+			return Scores{}, fmt.Errorf("%s: id %q was used before (%s)", e.Where(), e.ID, where)
+		}
+		seen[e.ID] = e.Where()
+		if len(e.Answers) == 0 {
+			return Scores{}, fmt.Errorf("%s: no reference to mark an answer with", e.Where())
+		}
+		if p, ok := predictions[e.ID]; ok {
+			t.Add(Mark(p, e.Answers))
+		} else {
+			t.AddMissing()
+		}
+	}
+	s := t.Scores()
+	for id := range predictions {
+		if _, ok := seen[id]; !ok {
+			s.Unused++
+		}
+	}
+	if s.N > 0 && s.Missing == s.N {
+		return s, fmt.Errorf("none of the %d predictions has the id of one of the %d examples", len(predictions), s.N)
+	}
+	return s, nil
+}
