@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -164,6 +163,26 @@ func (d *document) setMerges(file string, pairs [][2]string) error {
 	return bad.err(file)
 }
 
+type row struct {
+	text string
+	id   int32
+}
+
+// byID lists a vocabulary by id; pieces with one id, by spelling.
+func byID(vocab map[string]int32) []row {
+	rows := make([]row, 0, len(vocab))
+	for text, id := range vocab {
+		rows = append(rows, row{text, id})
+	}
+	slices.SortFunc(rows, func(a, b row) int {
+		if a.id != b.id {
+			return cmp.Compare(a.id, b.id)
+		}
+		return cmp.Compare(a.text, b.text)
+	})
+	return rows
+}
+
 // table lists the pieces by id, and which ids are special. It is the check that
 // ids are sane: not negative, not used twice, not far apart.
 func (d *document) table() (pieces []string, special []bool, err error) {
@@ -178,11 +197,9 @@ func (d *document) table() (pieces []string, special []bool, err error) {
 		size = max(size, id+1)
 		return true
 	}
-	names := slices.SortedFunc(maps.Keys(d.vocab), func(a, b string) int {
-		return cmp.Or(cmp.Compare(d.vocab[a], d.vocab[b]), cmp.Compare(a, b))
-	})
-	for _, p := range names {
-		inRange(d.vocab[p], p)
+	rows := byID(d.vocab)
+	for _, r := range rows {
+		inRange(r.id, r.text)
 	}
 	for _, a := range d.Added {
 		inRange(a.ID, a.Content)
@@ -198,8 +215,8 @@ func (d *document) table() (pieces []string, special []bool, err error) {
 		}
 		used[id], pieces[id] = true, p
 	}
-	for _, p := range names {
-		put(d.vocab[p], p)
+	for _, r := range rows {
+		put(r.id, r.text)
 	}
 	seen := map[string]int32{}
 	for _, a := range d.Added {

@@ -1,33 +1,40 @@
 package token
 
 import (
-	"bufio"
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
-	"maps"
-	"slices"
+	"strconv"
 )
 
 // sum is Hash: pieces by id, added tokens by id, rules in order of use.
 // Strings are quoted, so that no spelling can look like a line break.
 func (t *Tokenizer) sum() string {
 	h := sha256.New()
-	w := bufio.NewWriter(h)
-	vocab := t.bpe.vocab
-	names := slices.SortedFunc(maps.Keys(vocab), func(a, b string) int {
-		return cmp.Or(cmp.Compare(vocab[a], vocab[b]), cmp.Compare(a, b))
-	})
-	for _, p := range names {
-		fmt.Fprintf(w, "piece %d %q\n", vocab[p], p)
+	var line []byte
+	num := func(v int32) { line = append(strconv.AppendInt(line, int64(v), 10), ' ') }
+	end := func() {
+		h.Write(append(line, '\n')) // a hash never refuses a write
+		line = line[:0]
+	}
+	for _, r := range byID(t.bpe.vocab) {
+		line = append(line, "piece "...)
+		num(r.id)
+		line = strconv.AppendQuote(line, r.text)
+		end()
 	}
 	for _, a := range t.rows {
-		fmt.Fprintf(w, "added %d %q special=%t\n", a.ID, a.Content, a.Special)
+		line = append(line, "added "...)
+		num(a.ID)
+		line = append(strconv.AppendQuote(line, a.Content), " special "...)
+		line = strconv.AppendBool(line, a.Special)
+		end()
 	}
 	for _, m := range t.bpe.pairs.list() {
-		fmt.Fprintf(w, "merge %d %d %d\n", m.left, m.right, m.id)
+		line = append(line, "merge "...)
+		num(m.left)
+		num(m.right)
+		num(m.id)
+		end()
 	}
-	w.Flush() // a hash never refuses a write
 	return hex.EncodeToString(h.Sum(nil))
 }

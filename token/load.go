@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
 )
 
 // Load reads a tokenizer from a directory, or from one file with the
@@ -75,6 +76,11 @@ func parse(name string, files fs.FS, file string) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
+	return assemble(doc, side)
+}
+
+// assemble makes the tokenizer of a document and its configuration.
+func assemble(doc *document, side *side) (*Tokenizer, error) {
 	if err := doc.addFrom(side); err != nil {
 		return nil, err
 	}
@@ -85,7 +91,8 @@ func parse(name string, files fs.FS, file string) (*Tokenizer, error) {
 	if err := side.apply(t, doc); err != nil {
 		return nil, err
 	}
-	return t.finish(), nil
+	t.hash = sync.OnceValue(t.sum)
+	return t, nil
 }
 
 // source is where the files of one tokenizer are; name stands for it in errors.

@@ -63,7 +63,7 @@ func (p *pairTable) get(left, right int32) uint64 {
 	return noPair
 }
 
-// list returns the rules by rank, then left, then right.
+// list returns the rules by rank, then result, left and right.
 func (p *pairTable) list() []merge {
 	var rules []merge
 	for i, k := range p.keys {
@@ -73,7 +73,10 @@ func (p *pairTable) list() []merge {
 		}
 	}
 	slices.SortFunc(rules, func(a, b merge) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.left, b.left), cmp.Compare(a.right, b.right))
+		if a.rank != b.rank {
+			return cmp.Compare(a.rank, b.rank)
+		}
+		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.left, b.left), cmp.Compare(a.right, b.right))
 	})
 	return rules
 }

@@ -6,10 +6,7 @@
 // such a file is an error that names every unknown part.
 package token
 
-import (
-	"strings"
-	"sync"
-)
+import "strings"
 
 // Tokenizer maps text to ids and ids to text. It is immutable after Load and
 // safe for concurrent use.
@@ -186,9 +183,3 @@ func (t *Tokenizer) ChatTemplate() string { return t.chat }
 // Hash returns the SHA-256, in hex, of vocabulary, added tokens and merges in
 // order of use. It is the same for every file form of one tokenizer.
 func (t *Tokenizer) Hash() string { return t.hash() }
-
-// finish fixes the lazily computed parts.
-func (t *Tokenizer) finish() *Tokenizer {
-	t.hash = sync.OnceValue(t.sum)
-	return t
-}

@@ -57,18 +57,27 @@ func eachForm(t *testing.T, name string, f func(t *testing.T, tok *Tokenizer)) {
 			}
 		}
 		t.Run(cmp.Or(strings.Join(form, "+"), "directory"), func(t *testing.T) {
-			key := name + strings.Join(form, "+")
-			tok, ok := loaded.Load(key)
-			if !ok {
-				var err error
-				if tok, err = Parse(name, files); err != nil {
-					t.Fatal(err)
-				}
-				loaded.Store(key, tok)
-			}
-			f(t, tok.(*Tokenizer))
+			f(t, parseOnce(t, name+strings.Join(form, "+"), files))
 		})
 	}
+}
+
+// published returns the tokenizer name as its directory gives it.
+func published(t *testing.T, name string) *Tokenizer {
+	return parseOnce(t, name, os.DirFS(sharedDir(t, name)))
+}
+
+func parseOnce(t *testing.T, key string, files fs.FS) *Tokenizer {
+	t.Helper()
+	tok, ok := loaded.Load(key)
+	if !ok {
+		var err error
+		if tok, err = Parse(key, files); err != nil {
+			t.Fatal(err)
+		}
+		loaded.Store(key, tok)
+	}
+	return tok.(*Tokenizer)
 }
 
 func load(t testing.TB, dir string) *Tokenizer {
