@@ -187,7 +187,12 @@ func CheckCopy(t Tensor, host []byte) {
 	}
 }
 
-func matrix(t Tensor) (rows, width int) { return t.Dims[0], t.Width() }
+func matrix(t Tensor) (rows, width int) {
+	if t.None() {
+		panic("kernel: an operand that has to be there is none")
+	}
+	return t.Dims[0], t.Width()
+}
 
 func float(t Tensor) bool { return t.Rank > 0 && (t.DType == F32 || t.DType == BF16) }
 

@@ -65,6 +65,7 @@ func (s *suite) shapes(t *testing.T) {
 		"upload":              func() { k.Upload(x(4), make([]byte, 12)) },
 		"download":            func() { k.Download(make([]byte, 20), x(4)) },
 		"none where it needs": func() { k.Add(x(3), x(3), tensor.Tensor{}) },
+		"none first":          func() { k.Add(tensor.Tensor{}, tensor.Tensor{}, tensor.Tensor{}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
