@@ -11,8 +11,9 @@ const maxBits = 1 << 15
 
 // arith is a binary operator of Python.
 func (in *interp) arith(op string, a, b Value) Value {
+	s, isText := text(a)
 	for _, v := range []Value{a, b} {
-		if u, ok := v.(*undefined); ok {
+		if u, ok := v.(*undefined); ok && !(isText && op == "%") {
 			fail("%s", u.message)
 		}
 	}
@@ -29,8 +30,9 @@ func (in *interp) arith(op string, a, b Value) Value {
 	case "*":
 		v = in.repeat(a, b)
 	case "%":
-		if s, ok := text(a); ok {
-			v = sameText(a, in.percent(s, b))
+		if isText {
+			_, safe := a.(markup)
+			v = sameText(a, in.percent(s, b, safe))
 		}
 	}
 	if v == absent {
@@ -93,7 +95,10 @@ func floatArith(op string, x, y float64) Value {
 	case "/":
 		return x / y
 	case "//":
-		return math.Floor((x - floatMod(x, y)) / y)
+		if q := math.Floor((x - floatMod(x, y)) / y); q != 0 {
+			return q
+		}
+		return math.Copysign(0, x/y)
 	}
 	return floatMod(x, y)
 }
@@ -101,7 +106,10 @@ func floatArith(op string, x, y float64) Value {
 // floatMod has the sign of y, as in Python.
 func floatMod(x, y float64) float64 {
 	m := math.Mod(x, y)
-	if m != 0 && (m < 0) != (y < 0) {
+	if m == 0 {
+		return math.Copysign(0, y)
+	}
+	if (m < 0) != (y < 0) {
 		m += y
 	}
 	return m
@@ -156,6 +164,9 @@ func intArith(op string, a, b Value) Value {
 	switch op {
 	case "/":
 		f, _ := new(big.Rat).SetFrac(p, q).Float64()
+		if f == 0 && q.Sign() < 0 {
+			f = math.Copysign(0, -1)
+		}
 		return f
 	case "//":
 		return normal(floorDiv(r, p, q))

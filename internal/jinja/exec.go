@@ -43,12 +43,15 @@ func (in *interp) captureBody(body []stmt, chain expr) Value {
 
 // applyChain evaluates filters whose innermost has the text s as its value.
 func (in *interp) applyChain(x expr, s string) Value {
+	in.enter()
 	f := x.(*filter)
 	var v Value = s
 	if f.x != nil {
 		v = in.applyChain(f.x, s)
 	}
-	return f.apply(in, v)
+	v = f.apply(in, v)
+	in.depth--
+	return v
 }
 
 func (s *filterStmt) exec(in *interp) flow {

@@ -197,13 +197,13 @@ func filterFormat(in *interp, v Value, a *args) Value {
 		fail("can't handle positional and keyword arguments at the same time")
 	}
 	if len(a.named) == 0 {
-		return in.percent(in.str(v), &tuple{items: a.pos})
+		return in.percent(in.str(v), &tuple{items: a.pos}, false)
 	}
 	d := &Dict{}
 	for _, n := range a.named {
 		d.Set(n.name, n.value)
 	}
-	return in.percent(in.str(v), d)
+	return in.percent(in.str(v), d, false)
 }
 
 func filterURLEncode(in *interp, v Value, a *args) Value {

@@ -265,6 +265,9 @@ func filterSum(in *interp, v Value, a *args) Value {
 }
 
 func filterMap(in *interp, v Value, a *args) Value {
+	if !truthy(v) { // None and 0 too are empty here
+		return &generator{name: "sync_do_map"}
+	}
 	apply := in.mapper(a)
 	items := in.iterate(v)
 	in.items(len(items))
@@ -306,6 +309,9 @@ func isUndefined(v Value) bool {
 
 // pick is select, reject, selectattr and rejectattr.
 func (in *interp) pick(name string, v Value, a *args) Value {
+	if !truthy(v) {
+		return &generator{name: "select_or_reject"}
+	}
 	get := func(v Value) Value { return v }
 	rest := &args{a.pos, a.named}
 	if strings.HasSuffix(name, "attr") {

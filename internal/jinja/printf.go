@@ -9,14 +9,15 @@ import (
 
 // spec is a conversion of % formatting or of str.format.
 type spec struct {
-	fill  string
-	align byte // '<', '>', '^', '=' or 0
-	sign  byte // '+', ' ' or 0
-	alt   bool
-	comma string
-	width int
-	prec  int // -1: none
-	verb  byte
+	fill   string
+	align  byte // '<', '>', '^', '=' or 0
+	sign   byte // '+', ' ' or 0
+	alt    bool
+	comma  string
+	width  int
+	prec   int // -1: none
+	verb   byte
+	escape bool // for HTML
 }
 
 // maxWidth bounds widths and precisions.
@@ -29,8 +30,8 @@ func boundedWidth(n int) int {
 	return n
 }
 
-// percent is Python's s % v.
-func (in *interp) percent(s string, v Value) string {
+// percent is Python's s % v. Values that go into a safe str are escaped.
+func (in *interp) percent(s string, v Value, safe bool) string {
 	values := []Value{v}
 	if t, ok := v.(*tuple); ok {
 		values = t.items
@@ -70,7 +71,7 @@ func (in *interp) percent(s string, v Value) string {
 			}
 		}
 		f, rest := percentSpec(s, next)
-		s = rest
+		f.escape, s = safe, rest
 		if f.verb == '%' {
 			b.WriteByte('%')
 			continue
@@ -79,12 +80,22 @@ func (in *interp) percent(s string, v Value) string {
 		in.alloc(len(piece))
 		b.WriteString(piece)
 	}
-	if _, isDict := v.(*Dict); used < len(values) && !byName && !isDict {
+	if used < len(values) && !byName && !isMapping(v) {
 		fail("not all arguments converted during string formatting")
 	}
 	in.alloc(len(s))
 	b.WriteString(s)
 	return b.String()
+}
+
+// isMapping reports what C Python takes for a mapping on the right of %, whose
+// items need not all be used.
+func isMapping(v Value) bool {
+	switch v.(type) {
+	case *Dict, *List, *rangeValue, *undefined:
+		return true
+	}
+	return false
 }
 
 // percentSpec reads "[flags][width][.prec]verb" and returns what follows.
@@ -143,7 +154,11 @@ flags:
 func (in *interp) convert(f spec, v Value) string {
 	switch f.verb {
 	case 's':
-		return in.fit(f, cut(in.str(v), f.prec))
+		s := cut(in.str(v), f.prec)
+		if _, isSafe := v.(markup); f.escape && !isSafe {
+			s = escapeHTML(s)
+		}
+		return in.fit(f, s)
 	case 'r', 'a':
 		return in.fit(f, cut(in.repr(v), f.prec))
 	case 'c':

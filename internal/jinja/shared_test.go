@@ -23,7 +23,7 @@ func sharedDir(t *testing.T) string {
 }
 
 // eachLine decodes every line of a JSON lines file.
-func eachLine[T any](t *testing.T, path string, do func(T)) {
+func eachLine[T any](t testing.TB, path string, do func(T)) {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
