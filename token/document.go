@@ -163,6 +163,12 @@ func (d *document) setMerges(file string, pairs [][2]string) error {
 	return bad.err(file)
 }
 
+// maxPiece is the length in bytes of the longest added token, and of the longest
+// piece of a tokenizer.model, that is accepted. In Llama 2 and 3, Mistral and
+// Qwen2 the longest is 256; the work of finding the ways to make a piece grows
+// with the square of its length.
+const maxPiece = 4096
+
 type row struct {
 	text string
 	id   int32
@@ -203,6 +209,9 @@ func (d *document) table() (pieces []string, special []bool, err error) {
 	}
 	for _, a := range d.Added {
 		inRange(a.ID, a.Content)
+		if len(a.Content) > maxPiece {
+			bad.add("added token %d has %d bytes, more than %d", a.ID, len(a.Content), maxPiece)
+		}
 	}
 	if bad != nil {
 		return nil, nil, bad.err(d.file)

@@ -51,6 +51,8 @@ func TestErrorsNameEverythingWrong(t *testing.T) {
 		{"duplicate pieces", []string{fileModel, broken(func(p []spPiece) []spPiece { return append(p, p[5]) }, nil, nil)}, []string{`"a" has ids 5 and 11`}},
 		{"unused", []string{fileModel, broken(func(p []spPiece) []spPiece { p[5].kind = spUnused; return p }, nil, nil)}, []string{"unused"}},
 		{"piece", []string{fileModel, broken(func(p []spPiece) []spPiece { p[5].text = "\xff"; p[6].kind = 9; return p }, nil, nil)}, []string{"piece 5", "piece 6 has type 9"}},
+		{"long piece", []string{fileModel, broken(func(p []spPiece) []spPiece { p[5].text = strings.Repeat("a", 5000); return p }, nil, nil)}, []string{"piece 5", "5000 bytes"}},
+		{"long added token", []string{fileJSON, charJSON(`{"id":50,"content":"` + strings.Repeat("a", 5000) + `"}`)}, []string{"added token 50", "5000 bytes"}},
 		{"bos", []string{fileModel, broken(same, protoVarint(41, 99), nil)}, []string{"bos_id is 99"}},
 		{"no model", []string{fileModel, "hello"}, []string{"dir/tokenizer.model", "byte 2"}},
 		{"empty model", []string{fileModel, ""}, []string{"no pieces"}},

@@ -14,7 +14,9 @@ import (
 // Load reads a tokenizer from a directory, or from one file with the
 // configuration files beside it. In a directory it takes the first it finds of
 // tokenizer.json, tokenizer.model (SentencePiece, or tiktoken ranks as Llama 3's;
-// the content tells) and vocab.json with merges.txt.
+// the content tells) and vocab.json with merges.txt. Only the first form says how
+// text is split; for the others the model family decides, which the
+// configuration files tell, or else what the vocabulary looks like.
 //
 // tokenizer_config.json, special_tokens_map.json, added_tokens.json,
 // generation_config.json, config.json and chat_template.jinja are read when

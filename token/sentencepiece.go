@@ -126,8 +126,8 @@ func (m *spModel) check(file string) error {
 		case p.kind < spNormal || p.kind > spByte:
 			faults.add("piece %d has type %d", i, p.kind)
 		}
-		if p.text == "" || !utf8.ValidString(p.text) {
-			faults.add("piece %d is %q, want text", i, p.text)
+		if p.text == "" || len(p.text) > maxPiece || !utf8.ValidString(p.text) {
+			faults.add("piece %d is %.60q of %d bytes, want text of at most %d", i, p.text, len(p.text), maxPiece)
 		}
 		if math.IsNaN(float64(p.score)) {
 			faults.add("piece %d, %q, has no score", i, p.text)

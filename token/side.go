@@ -149,15 +149,18 @@ func (sd *side) names() specialNames {
 // addFrom adds the tokens that only the configuration files list, and marks
 // pieces of the vocabulary that have a role as special.
 func (d *document) addFrom(sd *side) error {
-	have := map[string]bool{}
-	for _, a := range d.Added {
-		have[a.Content] = true
+	have := map[string]int{} // place in d.Added
+	for i, a := range d.Added {
+		have[a.Content] = i
 	}
 	add := func(a addedToken) {
-		if !have[a.Content] {
-			have[a.Content] = true
+		i, ok := have[a.Content]
+		if !ok {
+			have[a.Content] = len(d.Added)
 			d.Added = append(d.Added, a)
+			return
 		}
+		d.Added[i].Special = d.Added[i].Special || a.Special && a.ID == d.Added[i].ID
 	}
 	var faults problems
 	for _, key := range slices.Sorted(maps.Keys(sd.config.AddedTokens)) {
@@ -174,7 +177,9 @@ func (d *document) addFrom(sd *side) error {
 	role := map[string]bool{}
 	for _, n := range append([]tokenName{names.BOS, names.EOS, names.PAD, names.Unk}, names.Additional...) {
 		role[n.text] = n.text != ""
-		if id, ok := d.vocab[n.text]; ok && n.text != "" {
+		if i, ok := have[n.text]; ok {
+			d.Added[i].Special = true
+		} else if id, ok := d.vocab[n.text]; ok && n.text != "" {
 			add(addedToken{ID: id, Content: n.text, Special: true})
 		}
 	}

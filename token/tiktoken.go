@@ -40,7 +40,7 @@ func parseTiktoken(file string, data []byte, side *side) (*document, error) {
 		raw, err1 := base64.StdEncoding.DecodeString(b64)
 		id, err2 := strconv.ParseUint(rank, 10, 31)
 		switch first, again := ids[string(raw)]; {
-		case err1 != nil || err2 != nil || len(raw) == 0:
+		case err1 != nil || err2 != nil || len(raw) == 0 || len(raw) > maxPiece:
 			faults.add("line %d is %.60q, want a base64 token and its rank", n, line)
 		case id >= uint64(limit):
 			faults.add("line %d: rank %d is out of range", n, id)

@@ -209,3 +209,47 @@ func TestLoadTakesOneFile(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+func TestVocabAndMergesTakeTheFamilysSplit(t *testing.T) {
+	const vocab = `{"1":0,"2":1,"12":2,"a":3,"Ġ":4,"Ġa":5,"<e>":6}`
+	const merges = "#version: 0.2\n1 2\r\nĠ a\n"
+	for _, c := range []struct{ config, want string }{
+		{`{}`, "a,12,<e>,Ġa"},
+		{`{"tokenizer_class":"Qwen2Tokenizer"}`, "a,1,2,<e>,Ġa"},
+		{`{"add_prefix_space":true}`, "Ġa,12,<e>,Ġa"},
+	} {
+		tok := mustParse(t, fileVocab, vocab, fileMerges, merges, configFile, c.config,
+			"special_tokens_map.json", `{"eos_token":"<e>"}`, "added_tokens.json", `{"<n>":9}`)
+		if got := pieces(tok, tok.Encode("a12<e> a", true)); got != c.want {
+			t.Errorf("%s: got %s, want %s", c.config, got, c.want)
+		}
+		if id, ok := tok.ID("<n>"); id != 9 || !ok || tok.IsSpecial(9) || tok.EOS() != 6 || !tok.IsSpecial(6) {
+			t.Errorf("%s: <n> is %d, EOS %d", c.config, id, tok.EOS())
+		}
+	}
+}
+
+// A pattern without a hand-written scanner goes to a regular expression engine,
+// which counts in runes.
+func TestUnknownPatternsSplit(t *testing.T) {
+	tok := mustParse(t, fileJSON, charJSON("", `"pre_tokenizer":{"type":"Split","pattern":{"Regex":"é+(?!b)|[a-c]+"},"behavior":"Removed"}`))
+	for text, want := range map[string]string{
+		"xéay":            "x|y",
+		"\xffééb日x\xffaz": "\xff|é|日x\xff|z", // the look-ahead gives one é back
+		"":                "",
+	} {
+		var parts []string
+		tok.split(0, text, true, func(p string, _ bool) { parts = append(parts, p) })
+		if got := strings.Join(parts, "|"); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestRolesMakeListedTokensSpecial(t *testing.T) {
+	tok := mustParse(t, fileJSON, charJSON(`{"id":50,"content":"<s>"},{"id":51,"content":"<x>"}`),
+		configFile, `{"eos_token":"<s>","additional_special_tokens":["<x>"]}`)
+	if !tok.IsSpecial(50) || !tok.IsSpecial(51) || tok.IsSpecial(0) {
+		t.Error("tokens with a role are not special")
+	}
+}

@@ -36,9 +36,13 @@ func longMarks(s string) bool {
 		}
 		p := norm.NFKD.PropertiesString(s[i:])
 		n := max(p.Size(), 1)
-		if p.LeadCCC() == 0 && p.TrailCCC() == 0 {
+		if p.LeadCCC() == 0 {
 			run = 0
-		} else if run++; run > streamSafe/3 {
+		}
+		if p.LeadCCC() != 0 || p.TrailCCC() != 0 {
+			run++
+		}
+		if run > streamSafe/3 {
 			return true
 		}
 		i += n
