@@ -57,20 +57,18 @@ func BenchmarkMatMul(b *testing.B) {
 	}
 }
 
-// BenchmarkFewRows is decoding: bound by reading B.
+// BenchmarkFewRows is decoding: bound by reading B, from memory or, for the
+// smaller one, from the caches.
 func BenchmarkFewRows(b *testing.B) {
 	for _, l := range Levels()[min(1, len(Levels())-1):] {
-		for _, m := range []int{1, 2, 4, 8} {
-			for _, bf16 := range []bool{false, true} {
-				for threads := 1; threads <= 2; threads++ {
-					b.Run(fmt.Sprintf("%v/m=%d/bf16=%v/threads=%d", l, m, bf16, threads), func(b *testing.B) {
-						product(b, l, threads, NT, m, 11008, 4096, bf16)
-						size := 4.0
-						if bf16 {
-							size = 2
-						}
-						b.ReportMetric(size*11008*4096*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
-					})
+		for _, s := range [][2]int{{11008, 4096}, {256, 768}} {
+			for _, m := range []int{1, 2, 3, 4, 5, 8} {
+				for _, bf16 := range []bool{false, true} {
+					for threads := 1; threads <= 2; threads++ {
+						b.Run(fmt.Sprintf("%v/%dx%d/m=%d/bf16=%v/threads=%d", l, s[0], s[1], m, bf16, threads), func(b *testing.B) {
+							product(b, l, threads, NT, m, s[0], s[1], bf16)
+						})
+					}
 				}
 			}
 		}

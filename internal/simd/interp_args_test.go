@@ -61,6 +61,12 @@ func routineArgs(rng *rand.Rand, name string) (all [][]any) {
 		rows, _ := strconv.Atoi(mr)
 		return kernelArgs(rng, rows, lanes)
 	}
+	if mr, ok := strings.CutPrefix(base, "thin"); ok {
+		return thinArgs(rng, int(mr[0]-'0'), strings.HasSuffix(mr, "BF16"))
+	}
+	if base == "prefetch" {
+		return [][]any{{[]byte{1, 2}, 64, 3}}
+	}
 	if strings.HasPrefix(base, "pack") {
 		return packArgs(rng, base)
 	}
@@ -119,6 +125,20 @@ func kernelArgs(rng *rand.Rand, rows, lanes int) (all [][]any) {
 		for acc := range 2 {
 			ldc := nr + kc%3
 			all = append(all, []any{kc, plain(rng, (kc-1)*stride+rows), plain(rng, kc*nr), plain(rng, (rows-1)*ldc+nr), ldc, acc, float32(0.7)})
+		}
+	}
+	return all
+}
+
+func thinArgs(rng *rand.Rand, rows int, bf16 bool) (all [][]any) {
+	for _, kc := range []int{32, 64, 96} {
+		for acc := range 2 {
+			lda, ldb, ldc := kc+1, kc+3, 16+acc
+			var b any = plain(rng, 15*ldb+kc)
+			if bf16 {
+				b = halves(rng, 15*ldb+kc)
+			}
+			all = append(all, []any{kc, plain(rng, (rows-1)*lda+kc), lda, b, ldb, plain(rng, (rows-1)*ldc+16), ldc, acc, float32(0.7)})
 		}
 	}
 	return all

@@ -19,7 +19,8 @@ var hardware = map[string]any{
 	"rotateAVX2": rotateAVX2, "reluAVX2": reluAVX2, "reluBackwardAVX2": reluBackwardAVX2,
 	"expAVX2": expAVX2, "sigmoidAVX2": sigmoidAVX2, "siluAVX2": siluAVX2, "siluBackwardAVX2": siluBackwardAVX2,
 	"swigluAVX2": swigluAVX2, "swigluBackwardAVX2": swigluBackwardAVX2, "adamwAVX2": adamwAVX2, "fromBF16AVX2": fromBF16AVX2, "toBF16AVX2": toBF16AVX2,
-	"packT": packT, "packTBF16": packTBF16, "packRows8": packRows8, "packRows16": packRows16, "packRows16BF16": packRows16BF16,
+	"packT": packT, "packTBF16": packTBF16, "packRows8": packRows8, "packRows16": packRows16, "packRows16BF16": packRows16BF16, "prefetch": prefetch,
+	"thin1": thin1, "thin2": thin2, "thin3": thin3, "thin1BF16": thin1BF16, "thin2BF16": thin2BF16, "thin3BF16": thin3BF16,
 }
 
 // onHardware calls a routine as the interpreter does.
@@ -29,6 +30,8 @@ func onHardware(name string, args []any) float64 {
 	for i, a := range args {
 		switch a := a.(type) {
 		case []float32:
+			in[i] = reflect.ValueOf(unsafe.SliceData(a))
+		case []byte:
 			in[i] = reflect.ValueOf(unsafe.SliceData(a))
 		case []uint16:
 			in[i] = reflect.ValueOf(unsafe.SliceData(a))

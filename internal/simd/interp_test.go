@@ -208,6 +208,8 @@ func (m *machine) call(name string, args ...any) float64 {
 			size, v = 4, uint64(math.Float32bits(a))
 		case []float32:
 			v = add(bytesOf(a))
+		case []byte:
+			v = add(a)
 		case []uint16:
 			v = add(bytesOf(a))
 		}
@@ -333,7 +335,7 @@ func (m *machine) flags(v uint64) uint64 {
 func (m *machine) scalar(in *instruction) {
 	a := in.args
 	switch in.op {
-	case "PREFETCHT0":
+	case "PREFETCHT0", "PREFETCHT1":
 		return
 	case "KMOVW":
 		m.k[a[1].n] = m.gpr[a[0].n] & 0xffff

@@ -222,3 +222,24 @@ func packRows16(dst *float32, ds int, src *float32, ss int, cols int, nk int)
 
 //go:noescape
 func packRows16BF16(dst *float32, ds int, src *uint16, ss int, nk int)
+
+//go:noescape
+func prefetch(p *byte, stride int, count int)
+
+//go:noescape
+func thin1(kc int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin1BF16(kc int, a *float32, lda int, b *uint16, ldb int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin2(kc int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin2BF16(kc int, a *float32, lda int, b *uint16, ldb int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin3(kc int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin3BF16(kc int, a *float32, lda int, b *uint16, ldb int, c *float32, ldc int, acc int, alpha float32)

@@ -203,3 +203,29 @@ func packRows8(dst *float32, ds int, src *float32, ss int, cols int, nk int) { p
 func packRows16(dst *float32, ds int, src *float32, ss int, cols int, nk int) { panic(noAssembly) }
 
 func packRows16BF16(dst *float32, ds int, src *uint16, ss int, nk int) { panic(noAssembly) }
+
+func prefetch(p *byte, stride int, count int) { panic(noAssembly) }
+
+func thin1(kc int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int, acc int, alpha float32) {
+	panic(noAssembly)
+}
+
+func thin1BF16(kc int, a *float32, lda int, b *uint16, ldb int, c *float32, ldc int, acc int, alpha float32) {
+	panic(noAssembly)
+}
+
+func thin2(kc int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int, acc int, alpha float32) {
+	panic(noAssembly)
+}
+
+func thin2BF16(kc int, a *float32, lda int, b *uint16, ldb int, c *float32, ldc int, acc int, alpha float32) {
+	panic(noAssembly)
+}
+
+func thin3(kc int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int, acc int, alpha float32) {
+	panic(noAssembly)
+}
+
+func thin3BF16(kc int, a *float32, lda int, b *uint16, ldb int, c *float32, ldc int, acc int, alpha float32) {
+	panic(noAssembly)
+}

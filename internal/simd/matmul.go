@@ -26,7 +26,7 @@ func (a Mat) len() int { return max(len(a.F32), len(a.BF16)) }
 
 // kcMax bounds the steps of k that are added up in registers. A product is
 // cut into the fewest blocks of at most kcMax steps, equal in size and a
-// multiple of 16 but for the last, so the cuts depend on k only.
+// multiple of 32 but for the last, so the cuts depend on k only.
 const kcMax = 256
 
 // blocks is the block shape of a level: micro-kernels compute mr rows by nr
@@ -122,7 +122,7 @@ func (j *matMul) set(p *Pool, op Op, m, n, k int, alpha float32, a, b Mat, c []f
 		return false
 	}
 	count := (k + kcMax - 1) / kcMax
-	kc := ((k+count-1)/count + 15) &^ 15
+	kc := ((k+count-1)/count + 31) &^ 31
 	*j = matMul{pool: p, op: op, m: m, n: n, k: k, alpha: alpha, a: a, b: b, c: c, ldc: ldc, accumulate: accumulate, kc: kc}
 	return true
 }
@@ -170,6 +170,11 @@ func (j *matMul) Do(i, worker int) {
 // small the block spans several or all steps of k, so that a sliver of B is
 // read from end to end.
 func (j *matMul) block(w *worker, i0, i1, j0, j1 int) {
+	if j.thin(w) { // m is small, so the rows are not cut
+		if j0 = j.thinBlock(j0, j1); j0 == j1 {
+			return
+		}
+	}
 	s := w.shape
 	for left := (i1 - i0 + s.mc - 1) / s.mc; left > 0; left-- {
 		rows := (i1 - i0 + left - 1) / left // equal blocks: a thin one packs B for little
@@ -191,6 +196,11 @@ func (j *matMul) block(w *worker, i0, i1, j0, j1 int) {
 				for p := p0; p < p1; p += j.kc {
 					kc := min(j.kc, p1-p)
 					w.packB(j.op, j.b, col, min(s.nr, j1-col), p, kc)
+					if p+kc < p1 {
+						w.announce(j.op, j.b, col, min(s.nr, j1-col), p+kc, min(j.kc, p1-p-kc))
+					} else {
+						w.announce(j.op, j.b, col+s.nr, min(s.nr, j1-col-s.nr), p0, min(j.kc, p1-p0))
+					}
 					j.sliver(w, i0, rows, panels, panel, at, col, min(s.nr, j1-col), kc, p > 0 || j.accumulate)
 					at += panels * panel
 				}
@@ -213,6 +223,7 @@ func (j *matMul) sliver(w *worker, i0, rows, panels, panel, at, col, cols, kc in
 		r0, r1 := rows*i/panels, rows*(i+1)/panels
 		a := w.a[at+i*panel : at+(i+1)*panel]
 		c := j.c[(i0+r0)*j.ldc+col:]
+		w.fetch(i, panels)
 		if cols == nr {
 			w.kernel(r1-r0, kc, a, w.b, c, j.ldc, acc, j.alpha)
 			continue

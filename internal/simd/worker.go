@@ -11,6 +11,7 @@ type worker struct {
 	a     []float32 // panels of A: [kc][mr] each
 	b     []float32 // one sliver of B: [kc][nr]
 	tile  []float32 // [mr][nr]
+	next  lines     // the source of the sliver after this one
 	_     [64]byte  // workers of a pool do not share cache lines
 }
 
@@ -121,6 +122,51 @@ func (w *worker) packBRowsBF16(src []uint16, stride, cols, kc int) {
 	}
 	if c < cols {
 		packRowsBF16Go(w.b[c:], w.shape.nr, src[c:], stride, cols-c, kc)
+	}
+}
+
+// lines are cache lines to ask for ahead of their use: rows of count lines.
+type lines struct {
+	p           *byte
+	rowStride   int // bytes between rows
+	rows, count int
+}
+
+// announce notes the block of B that packB will read next. Its rows are short
+// and far apart, which the processor's own prefetchers do not see coming.
+func (w *worker) announce(op Op, b Mat, j, cols, p, kc int) {
+	w.next.rows = 0
+	if !w.asm || cols <= 0 {
+		return
+	}
+	at, rows, width := p*b.Stride+j, kc, cols
+	if op == NT {
+		at, rows, width = j*b.Stride+p, cols, kc
+	}
+	size := 4
+	if b.BF16 != nil {
+		size = 2
+		w.next.p = (*byte)(unsafe.Pointer(&b.BF16[at]))
+	} else {
+		w.next.p = (*byte)(unsafe.Pointer(&b.F32[at]))
+	}
+	w.next.rowStride, w.next.rows, w.next.count = b.Stride*size, rows, (width*size+63)/64
+}
+
+// fetch asks for share i of n of the announced lines, between kernels, which
+// leave the memory idle.
+func (w *worker) fetch(i, n int) {
+	from, to := w.next.rows*i/n, w.next.rows*(i+1)/n
+	if from == to {
+		return
+	}
+	p := unsafe.Pointer(w.next.p)
+	if w.next.count == 1 {
+		prefetch((*byte)(unsafe.Add(p, from*w.next.rowStride)), w.next.rowStride, to-from)
+		return
+	}
+	for r := from; r < to; r++ {
+		prefetch((*byte)(unsafe.Add(p, r*w.next.rowStride)), 64, w.next.count)
 	}
 }
 

@@ -91,6 +91,15 @@ func (g *gen) packers() {
 	g.copyRows("packRows8", 1)
 	g.copyRows("packRows16", 2)
 	g.widenRows("packRows16BF16")
+	g.prefetch()
+}
+
+// prefetch asks for count cache lines, stride bytes apart, into the second
+// level. Nothing is read: the addresses may lie anywhere.
+func (g *gen) prefetch() {
+	g.fn("prefetch", "", "p *byte", "stride int", "count int")
+	g.load("p", "AX", "stride", "BX", "count", "CX")
+	g.p("loop:\n\tPREFETCHT1 (AX)\n\tADDQ BX, AX\n\tDECQ CX\n\tJNZ loop\n\tRET")
 }
 
 var rowPtr = []string{"SI", "R8", "R9", "R10", "R11", "R12", "R13", "AX"}

@@ -29,7 +29,7 @@ type gen struct {
 func (g *gen) p(format string, args ...any) { fmt.Fprintf(&g.asm, format+"\n", args...) }
 
 // fn starts a routine. An argument is "name type" with type int, *float32,
-// *uint16 or float32; ret is "", "float32" or "float64".
+// *uint16, *byte or float32; ret is "", "float32" or "float64".
 func (g *gen) fn(name, ret string, args ...string) {
 	g.off = map[string]int{}
 	at := 0
@@ -108,6 +108,7 @@ func files() map[string]string {
 		v.bf16()
 	}
 	g.packers()
+	g.thin()
 	g.tables()
 	return map[string]string{
 		"kern_amd64.s":  header + "//go:build !purego\n\n#include \"textflag.h\"\n" + g.asm.String(),
