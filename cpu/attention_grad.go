@@ -43,7 +43,9 @@ func (d *Device) AttentionGrad(dq, dk, dv, do, o, lse, q, k, v tensor.Tensor, m 
 }
 
 // survey notes whether the mask is ordered and reports whether one pass by
-// sequence keeps the threads busy.
+// sequence is faster than two passes. It computes five products a tile where
+// two passes compute seven, but a thread has whole sequences of a head to do;
+// the longest of them is taken for all.
 func (a *attention) survey() bool {
 	a.ordered = true
 	total, longest, run := 0, 0, 0
@@ -60,7 +62,10 @@ func (a *attention) survey() bool {
 		run += keys
 		longest = max(longest, run)
 	}
-	return a.d.Threads() == 1 || total*a.HKV >= 2*a.d.Threads()*longest
+	total *= a.HKV
+	threads := a.d.Threads()
+	turns := (total + threads*longest - 1) / max(1, threads*longest)
+	return threads == 1 || 5*turns*longest*threads <= 7*total
 }
 
 // begins reports whether row t shares no key with the rows before it; the mask

@@ -99,8 +99,9 @@ func (b *buffer) Bytes() int64 { return b.size }
 // Host is the memory.
 func (b *buffer) Host() []byte { return b.mem }
 
-// Alloc gives zeroed memory that starts at a multiple of 64 bytes. It is backed
-// by real memory at once, so that a machine with too little says so here.
+// Alloc gives zeroed memory that starts at a multiple of 64 bytes. On Linux real
+// pages are behind it at once, so that a machine with too little shows it at the
+// start of a run and not hours later. An error names the size.
 func (d *Device) Alloc(bytes int64, p tensor.Pool) (tensor.Buffer, error) {
 	if bytes <= 0 || bytes > math.MaxInt-64 || p >= tensor.Pools {
 		return nil, fmt.Errorf("cpu: cannot allocate %d bytes of pool %d", bytes, p)

@@ -10,24 +10,24 @@ func (d *Device) MatMul(dst, a, b tensor.Tensor, o tensor.MatMulOpts) {
 	if o.Alpha == 0 {
 		alpha = 1
 	}
+	// Steps from one row and from one column of a matrix to the next.
+	ai, al, bl, bj := k, 1, n, 1
+	if o.TransA {
+		ai, al = 1, m
+	}
+	if o.TransB {
+		bl, bj = 1, k
+	}
 	for i := range m {
 		for j := range n {
 			sum := 0.0
 			for l := range k {
-				p, q := i*k+l, l*n+j
-				if o.TransA {
-					p = l*m + i
-				}
-				if o.TransB {
-					q = j*k + l
-				}
-				sum += x[p] * y[q]
+				sum += x[i*ai+l*al] * y[l*bl+j*bj]
 			}
-			if o.Accumulate {
-				c[i*n+j] += alpha * sum
-			} else {
-				c[i*n+j] = alpha * sum
+			if !o.Accumulate {
+				c[i*n+j] = 0
 			}
+			c[i*n+j] += alpha * sum
 		}
 	}
 }
