@@ -1,0 +1,157 @@
+package meft
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"meft/method"
+	"meft/model"
+	"meft/param"
+	"meft/token"
+	"meft/train"
+)
+
+// The two files of an adapter folder, named as PEFT names them.
+const (
+	adapterConfigFile  = "adapter_config.json"
+	adapterWeightsFile = "adapter_model.safetensors"
+)
+
+// adapterConfig is adapter_config.json of the methods PEFT does not have. Keys
+// that PEFT has too mean the same.
+type adapterConfig struct {
+	Base      string         `json:"base_model_name_or_path"`
+	Shape     adapterShape   `json:"base_shape"`
+	Version   string         `json:"meft_version"`
+	Method    string         `json:"method"`
+	PeftType  string         `json:"peft_type"` // MEFT or PARALLEL_ADAPTER
+	Settings  map[string]any `json:"settings"`
+	TaskType  string         `json:"task_type"`
+	Tokenizer string         `json:"tokenizer_sha256,omitempty"`
+}
+
+// adapterShape is what a base model must have for the adapter to fit.
+type adapterShape struct {
+	Hidden int `json:"hidden_size"`
+	Layers int `json:"num_hidden_layers"`
+	Vocab  int `json:"vocab_size"`
+}
+
+var peftTypes = map[string]string{"meft": "MEFT", "parallel": "PARALLEL_ADAPTER"}
+
+// saveAdapter writes the two files into dir, which exists. The caller makes dir
+// appear atomically.
+func saveAdapter(dir string, b *base, m method.Method, name string, tok *token.Tokenizer, set *param.Set) error {
+	settings, err := settingsOf(m)
+	if err != nil {
+		return err
+	}
+	c := adapterConfig{Base: b.name, Version: Version, Method: name, PeftType: peftTypes[name], Settings: settings, TaskType: "CAUSAL_LM",
+		Shape: adapterShape{b.config.Dim, b.config.Layers, b.config.Vocab}}
+	if tok != nil {
+		c.Tokenizer = tok.Hash()
+	}
+	data, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, adapterConfigFile), append(data, '\n'), 0o644); err != nil {
+		return err
+	}
+	return train.WriteBlobs(filepath.Join(dir, adapterWeightsFile), set.Weights(), map[string]string{"format": "pt", "method": name})
+}
+
+// saveFull writes a Hugging Face checkpoint: all weights, with the files of the
+// base model's folder beside them.
+func saveFull(dir string, b *base, set *param.Set) error {
+	if err := train.WriteBlobs(filepath.Join(dir, "model.safetensors"), set.Weights(), map[string]string{"format": "pt"}); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(b.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		small := strings.HasSuffix(e.Name(), ".json") || strings.HasPrefix(e.Name(), "tokenizer") || e.Name() == "merges.txt" || e.Name() == "chat_template.jinja"
+		if e.IsDir() || !small || strings.HasSuffix(e.Name(), ".index.json") {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(b.dir, e.Name()))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, e.Name()), data, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findAdapter accepts an adapter folder, a checkpoint folder, or a run folder.
+func findAdapter(dir string) (string, error) {
+	for _, d := range []string{dir, filepath.Join(dir, "adapter")} {
+		if exists(filepath.Join(d, adapterConfigFile)) {
+			return d, nil
+		}
+	}
+	if exists(filepath.Join(dir, "model", "model.safetensors")) {
+		return "", fmt.Errorf("%s: that run trained all weights; use its folder %s as --model", dir, filepath.Join(dir, "model"))
+	}
+	return "", fmt.Errorf("%s: no %s there; wanted an adapter folder or a run directory", dir, adapterConfigFile)
+}
+
+// readAdapterConfig reads and checks what an adapter is.
+func readAdapterConfig(dir string) (*adapterConfig, method.Method, error) {
+	path := filepath.Join(dir, adapterConfigFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%s: no %s there", dir, adapterConfigFile)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	var c adapterConfig
+	if err := json.Unmarshal(data, &c); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if want, ok := peftTypes[c.Method]; !ok || want != c.PeftType {
+		return nil, nil, fmt.Errorf("%s: peft_type %q, method %q; known methods: meft, parallel", path, c.PeftType, c.Method)
+	}
+	settings := map[string]string{}
+	for k, v := range c.Settings {
+		settings[k] = fmt.Sprint(v)
+	}
+	m, err := newMethod(c.Method, settings)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &c, m, nil
+}
+
+// fits reports why an adapter does not belong to a base model.
+func (c *adapterConfig) fits(dir string, m model.Config, tok *token.Tokenizer) error {
+	if has := (adapterShape{m.Dim, m.Layers, m.Vocab}); has != c.Shape {
+		return fmt.Errorf("%s: made for a model of hidden_size %d, %d layers, vocabulary %d (%s); this one has %d, %d, %d", dir,
+			c.Shape.Hidden, c.Shape.Layers, c.Shape.Vocab, c.Base, has.Hidden, has.Layers, has.Vocab)
+	}
+	if tok != nil && c.Tokenizer != "" && c.Tokenizer != tok.Hash() {
+		return fmt.Errorf("%s: trained with another tokenizer than this model's (sha256 %.12s, here %.12s): its token ids would mean other text", dir, c.Tokenizer, tok.Hash())
+	}
+	return nil
+}
+
+// loadAdapter fills a method's parameters from an adapter folder. All missing,
+// surplus and misshapen tensors are reported in one error.
+func loadAdapter(dir string, set *param.Set) error {
+	return train.ReadBlobs(filepath.Join(dir, adapterWeightsFile), set.Weights())
+}
+
+// loadFull fills all weights from a folder that saveFull wrote.
+func loadFull(dir string, set *param.Set) error {
+	return train.ReadBlobs(filepath.Join(dir, "model.safetensors"), set.Weights())
+}

@@ -1,0 +1,244 @@
+// Package demo shows what the program does with nothing but the binary: a small
+// base model, made by this project, that knows a synthetic world is embedded,
+// and adapters teach it facts about people it never heard of. It uses the
+// library as a user would: a model folder, a JSONL file, Train, Evaluate.
+package demo
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"meft"
+	"meft/model"
+	"meft/task/world"
+	"meft/train"
+)
+
+// base is the model folder that the recipe in _recipe makes.
+//
+//go:embed base
+var base embed.FS
+
+// Options of a demonstration. The zero value is what the documentation shows.
+type Options struct {
+	Threads int // 0 for all
+	People  int // whose facts are taught; 0 for the default
+	Steps   int // optimizer steps of each method; 0 for the default
+}
+
+// The size of the default demonstration: on two cores it stays within 90
+// seconds, and the facts are many enough that a narrow adapter cannot hold them
+// in the time it has.
+const (
+	people = 60
+	steps  = 240
+)
+
+// Row is what one method learned and took.
+type Row struct {
+	Method      string  `json:"method"`
+	EMBefore    float64 `json:"em_before"` // share of questions answered exactly before training
+	EMAfter     float64 `json:"em_after"`
+	DeviceBytes int64   `json:"device_bytes"` // model and activations included
+	HostBytes   int64   `json:"host_bytes"`
+	Seconds     float64 `json:"seconds"` // of training
+	Trained     int64   `json:"trained_parameters"`
+}
+
+// Table is the result, the flagship's row first.
+type Table struct {
+	Rows      []Row   `json:"rows"`
+	Facts     int     `json:"facts"`
+	Questions int     `json:"questions"`
+	Chance    float64 `json:"chance"` // share a guesser of the commonest answers gets right
+	Base      int64   `json:"base_parameters"`
+}
+
+// Event is progress: Done of Total steps of all methods together.
+type Event struct {
+	Done, Total int
+	Detail      string
+}
+
+// entry is one method of the comparison.
+type entry struct {
+	name     string
+	settings map[string]string
+	rate     float64
+}
+
+// Run teaches the facts with each method and returns the comparison. It works
+// in a temporary folder, which it removes.
+func Run(ctx context.Context, o Options, observe func(Event)) (*Table, error) {
+	if o.People == 0 {
+		o.People = people
+	}
+	if o.Steps == 0 {
+		o.Steps = steps
+	}
+	dir, err := os.MkdirTemp("", "meft-demo-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	d := &demonstration{o: o, dir: dir, observe: observe, facts: world.Injection(injectionSeed, o.People)}
+	if err := d.files(); err != nil {
+		return nil, err
+	}
+	return d.run(ctx)
+}
+
+// injectionSeed makes the people of the demonstration.
+const injectionSeed = 7
+
+// demonstration is one run of the demo.
+type demonstration struct {
+	o       Options
+	dir     string
+	observe func(Event)
+	facts   []world.Fact
+	done    int // steps made
+	total   int
+}
+
+func (d *demonstration) path(name string) string { return filepath.Join(d.dir, name) }
+
+// files writes the model folder, the training rows and the questions. Training
+// and questions word the same facts differently.
+func (d *demonstration) files() error {
+	sub, err := fs.Sub(base, "base")
+	if err != nil {
+		return err
+	}
+	if err := os.CopyFS(d.path("model"), sub); err != nil {
+		return err
+	}
+	for name, forms := range map[string][]int{"facts.jsonl": world.TrainQuestions(), "questions.jsonl": {world.HeldOutQuestion}} {
+		f, err := os.Create(d.path(name))
+		if err != nil {
+			return err
+		}
+		err = world.WriteQA(f, d.facts, forms...)
+		if e := f.Close(); err == nil {
+			err = e
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *demonstration) run(ctx context.Context) (*Table, error) {
+	meftSettings := map[string]string{"meft_neurons": "2048", "meft_top_k": "32", "meft_buffer": "512"}
+	flagship := entry{"meft", meftSettings, 4e-3}
+	plan, err := meft.MakePlan(d.config(flagship))
+	if err != nil {
+		return nil, err
+	}
+	parallel, err := d.sameMemory(plan.Device)
+	if err != nil {
+		return nil, err
+	}
+	t := &Table{Facts: len(d.facts), Questions: len(d.facts), Chance: world.Chance(d.facts), Base: plan.Parameters}
+	entries := []entry{flagship, parallel}
+	d.total = d.o.Steps * len(entries)
+	d.tell("asking the base model")
+	before, err := d.exactMatch(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		row, err := d.teach(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		row.EMBefore = before
+		t.Rows = append(t.Rows, *row)
+	}
+	return t, nil
+}
+
+// config is the run of one method.
+func (d *demonstration) config(e entry) meft.Config {
+	c := meft.Defaults()
+	c.Model, c.Data, c.OutputDir = d.path("model"), d.path("facts.jsonl"), d.path(e.name)
+	c.Method, c.Settings, c.LearningRate = e.name, e.settings, e.rate
+	c.MaxSteps, c.Batch, c.Scheduler, c.WarmupSteps = d.o.Steps, 48, "cosine", 10
+	c.SaveStrategy, c.Threads, c.BaseDType = "no", d.o.Threads, "bf16"
+	return c
+}
+
+// sameMemory is the widest parallel adapter that needs no more device memory.
+func (d *demonstration) sameMemory(device int64) (entry, error) {
+	at := func(r int) entry {
+		return entry{"parallel", map[string]string{"parallel_bottleneck": fmt.Sprint(r)}, 4e-3}
+	}
+	low, high := 1, 2048
+	for low < high {
+		mid := (low + high + 1) / 2
+		p, err := meft.MakePlan(d.config(at(mid)))
+		if err != nil {
+			return entry{}, err
+		}
+		if p.Device <= device {
+			low = mid
+		} else {
+			high = mid - 1
+		}
+	}
+	return at(low), nil
+}
+
+// teach trains one method and asks the questions again.
+func (d *demonstration) teach(ctx context.Context, e entry) (*Row, error) {
+	c := d.config(e)
+	plan, err := meft.MakePlan(c)
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	r, err := meft.Train(ctx, c, func(ev train.Event) {
+		if s, ok := ev.(train.Step); ok {
+			d.done++
+			d.tell(fmt.Sprintf("%s: loss %.3f", e.name, s.Loss))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	row := &Row{Method: e.name, DeviceBytes: r.Device, HostBytes: r.Host, Seconds: time.Since(start).Seconds(), Trained: plan.Trained}
+	d.tell("asking " + e.name)
+	row.EMAfter, err = d.exactMatch(ctx, r.Output)
+	return row, err
+}
+
+// exactMatch asks every question, in a wording no training row has.
+func (d *demonstration) exactMatch(ctx context.Context, adapter string) (float64, error) {
+	s, err := meft.Open(meft.SessionOptions{Model: d.path("model"), Adapter: adapter, BaseDType: "bf16", Threads: d.o.Threads})
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	r, err := s.Evaluate(ctx, meft.EvalOptions{Data: d.path("questions.jsonl"), Decoding: model.Decoding{MaxNew: 12}}, nil)
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range r.Metrics {
+		if m.Name == "strict_match" {
+			return m.Value, nil
+		}
+	}
+	return 0, fmt.Errorf("demo: no questions were asked")
+}
+
+func (d *demonstration) tell(detail string) {
+	if d.observe != nil {
+		d.observe(Event{d.done, d.total, detail})
+	}
+}

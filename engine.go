@@ -1,0 +1,98 @@
+package meft
+
+import (
+	"fmt"
+
+	"meft/cpu"
+	"meft/method"
+	"meft/model"
+	"meft/param"
+	"meft/tensor"
+)
+
+// recipe is everything that decides which memory is allocated. Planning and
+// building run the same code over it.
+type recipe struct {
+	base   *base
+	method method.Method // nil: the bare model
+	size   model.Size
+	seed   uint64
+	more   func(a *tensor.Arena, p *parts) error // further allocations, or nil
+}
+
+// parts is what a recipe makes. While planning they have no memory.
+type parts struct {
+	model     *model.Model
+	params    *param.Set // nil without a method
+	optimizer *param.Optimizer
+}
+
+func (r *recipe) make(a *tensor.Arena) (*parts, error) {
+	m, err := model.Build(a, r.base.config, r.size)
+	if err != nil {
+		return nil, err
+	}
+	p := &parts{model: m}
+	if r.method != nil {
+		if p.params, err = r.method.Attach(m, a.Sub("method"), r.seed); err != nil {
+			return nil, err
+		}
+	}
+	if r.more != nil {
+		if err := r.more(a, p); err != nil {
+			return nil, err
+		}
+	}
+	return p, a.Err()
+}
+
+// plan predicts the memory of a recipe to the byte.
+func (r *recipe) plan() (*tensor.Ledger, error) {
+	if r.method != nil {
+		if err := r.method.Check(r.base.config); err != nil {
+			return nil, err
+		}
+	}
+	var l tensor.Ledger
+	_, err := r.make(tensor.NewPlan(&l))
+	return &l, err
+}
+
+// engine is a built recipe with its weights.
+type engine struct {
+	*parts
+	dev    *cpu.Device
+	arena  *tensor.Arena
+	planed *tensor.Ledger
+	ledger tensor.Ledger
+}
+
+// build plans, allocates and loads. Used memory differing from the plan is a
+// bug in meft and said so.
+func (r *recipe) build(threads int) (*engine, error) {
+	plan, err := r.plan()
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{dev: cpu.New(threads), planed: plan}
+	e.arena = tensor.NewArena(e.dev, &e.ledger, plan)
+	if e.parts, err = r.make(e.arena); err != nil {
+		e.Close()
+		return nil, err
+	}
+	if d := plan.Diff(&e.ledger); d != "" {
+		e.Close()
+		return nil, fmt.Errorf("memory planned and used differ (%s); please report this", d)
+	}
+	if err := r.base.fill(e.model); err != nil {
+		e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// Close frees everything.
+func (e *engine) Close() {
+	e.arena.Close()
+	e.dev.Close()
+}

@@ -1,0 +1,66 @@
+package meft
+
+import (
+	"time"
+
+	"meft/cpu"
+	"meft/model"
+	"meft/tensor"
+)
+
+// stepFlops is the number of floating point operations of one optimizer step
+// over the model's matrices and attention: two a weight and token forward, two
+// for the gradient of inputs, two for that of weights where they are trained,
+// and two more where activations are rebuilt. Embeddings are looked up, and the
+// head only sees supervised tokens.
+func stepFlops(c model.Config, s model.Size, tokens, supervised, context int) float64 {
+	head := float64(c.Vocab) * float64(c.Dim)
+	body := float64(c.Parameters()) - head
+	if !c.Tied {
+		body -= head
+	}
+	passes := 4.0
+	if s.Weights {
+		passes += 2
+	}
+	headPasses := passes
+	if s.Rebuild {
+		passes += 2
+	}
+	attention := 2 * float64(c.Layers*c.Heads*c.HeadDim) * float64(context) // causal: half of 4
+	return float64(tokens)*(passes*body+(passes/2)*attention) + float64(supervised)*headPasses*head
+}
+
+// stepEfficiency is the share of the speed of a large product that a whole
+// training step reached on the machines it was measured on (docs/benchmarks.md).
+const stepEfficiency = 0.55
+
+// productSpeed measures this machine's matrix products for a moment, in
+// operations per second.
+func productSpeed(threads int, c model.Config) float64 {
+	dev := cpu.New(threads)
+	defer dev.Close()
+	var plan, used tensor.Ledger
+	n, in, out := 256, min(c.Dim, 2048), min(c.Hidden, 4096)
+	alloc := func(a *tensor.Arena) (y, x, w tensor.Tensor) {
+		return a.New("y", tensor.F32, n, out), a.New("x", tensor.F32, n, in), a.New("w", tensor.F32, out, in)
+	}
+	alloc(tensor.NewPlan(&plan))
+	a := tensor.NewArena(dev, &used, &plan)
+	defer a.Close()
+	y, x, w := alloc(a)
+	if a.Err() != nil {
+		return 0
+	}
+	dev.Fill(x, 1)
+	dev.Fill(w, 1)
+	product := func() { dev.MatMul(y, x, w, tensor.MatMulOpts{TransB: true}) }
+	product()
+	const span = 60 * time.Millisecond
+	start, count := time.Now(), 0
+	for time.Since(start) < span {
+		product()
+		count++
+	}
+	return float64(count) * 2 * float64(n) * float64(in) * float64(out) / time.Since(start).Seconds()
+}

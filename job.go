@@ -1,0 +1,211 @@
+package meft
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"meft/cpu"
+	"meft/method"
+	"meft/model"
+	"meft/param"
+	"meft/task"
+	"meft/tensor"
+	"meft/token"
+	"meft/train"
+)
+
+// UsageError is an error in what the user asked for, as against one in files or
+// the machine.
+type UsageError struct{ Err error }
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// job is a run that has been checked and whose data has been read, but for
+// which nothing has been allocated.
+type job struct {
+	config  Config
+	base    *base
+	tok     *token.Tokenizer
+	chat    *token.ChatTemplate
+	method  method.Method
+	data    *train.Data // nil without data (a plan of a shape)
+	valid   *train.Data // nil without validation rows
+	ask     []train.Question
+	report  *task.Report // of data
+	vreport *task.Report // of valid
+	size    model.Size
+	length  int // most tokens of a row
+}
+
+// newJob checks a configuration and reads the data it names.
+func newJob(c Config) (*job, error) {
+	if err := checkConfig(c); err != nil {
+		return nil, &UsageError{err}
+	}
+	b, err := openBase(c)
+	if err != nil {
+		return nil, err
+	}
+	j := &job{config: c, base: b}
+	if j.method, err = newMethod(c.Method, c.Settings); err != nil {
+		return nil, &UsageError{err}
+	}
+	if err := j.method.Check(b.config); err != nil {
+		return nil, err
+	}
+	if c.Init == "random" && j.method.Reach() != method.ToWeights {
+		return nil, &UsageError{fmt.Errorf("init random starts from a model that knows nothing; method %s would keep it so: use --method full", c.Method)}
+	}
+	if b.dir != "" && c.Data != "" {
+		if j.tok, err = b.tokenizer(); err != nil {
+			return nil, err
+		}
+		if j.chat, err = chatTemplate(c.ChatTemplate, j.tok); err != nil {
+			return nil, err
+		}
+		if err := j.readData(); err != nil {
+			return nil, err
+		}
+	}
+	j.resize()
+	return j, nil
+}
+
+// checkConfig reports every value that no run can have, in one error.
+func checkConfig(c Config) error {
+	var problems []string
+	need := func(ok bool, format string, args ...any) {
+		if !ok {
+			problems = append(problems, fmt.Sprintf(format, args...))
+		}
+	}
+	need(c.Batch > 0, "per_device_train_batch_size is %d, wanted 1 or more", c.Batch)
+	need(c.Accumulation > 0, "gradient_accumulation_steps is %d, wanted 1 or more", c.Accumulation)
+	need(c.Epochs > 0 || c.MaxSteps > 0, "num_train_epochs is %v and max_steps %d, wanted one above 0", c.Epochs, c.MaxSteps)
+	need(c.MaxLength >= 0 && c.MaxLength != 1, "max_length is %d, wanted 0 or at least 2", c.MaxLength)
+	need(c.LearningRate >= 0 && c.WeightDecay >= 0 && c.MaxGradNorm >= 0, "learning_rate %v, weight_decay %v, max_grad_norm %v: wanted none below 0", c.LearningRate, c.WeightDecay, c.MaxGradNorm)
+	need(c.Beta1 >= 0 && c.Beta1 < 1 && c.Beta2 >= 0 && c.Beta2 < 1 && c.Epsilon > 0, "adam_beta1 %v, adam_beta2 %v, adam_epsilon %v: wanted betas in [0, 1) and an epsilon above 0", c.Beta1, c.Beta2, c.Epsilon)
+	need(c.WarmupSteps >= 0 && c.WarmupRatio >= 0 && c.WarmupRatio <= 1, "warmup_steps %v, warmup_ratio %v: wanted steps from 0 up and a ratio from 0 to 1", c.WarmupSteps, c.WarmupRatio)
+	need(c.MaxLostSupervision >= 0 && c.MaxLostSupervision <= 1, "max_lost_supervision is %v, wanted a share from 0 to 1", c.MaxLostSupervision)
+	need(c.EvalSteps > 0 && c.SaveSteps > 0 && c.LoggingSteps > 0, "eval_steps %d, save_steps %d, logging_steps %d: wanted 1 or more", c.EvalSteps, c.SaveSteps, c.LoggingSteps)
+	need(c.Threads >= 0, "threads is %d, wanted 0 (all) or more", c.Threads)
+	need(c.MaxNewTokens > 0, "max_new_tokens is %d, wanted 1 or more", c.MaxNewTokens)
+	need(c.EvalStrategy == "no" || c.ValidationData != "" || c.ValSize > 0, "eval_strategy %s needs validation rows: give validation_data or val_size", c.EvalStrategy)
+	need(c.Patience == 0 && !c.KeepBest || c.EvalStrategy != "no", "early_stopping_patience and load_best_model_at_end need evaluations: set eval_strategy to steps or epoch")
+	if len(problems) > 0 {
+		return errors.New(strings.Join(problems, "\n"))
+	}
+	return nil
+}
+
+// rate is the peak learning rate: the method's own where none is set.
+func (c Config) rate() float64 {
+	if c.LearningRate > 0 {
+		return c.LearningRate
+	}
+	if c.Method == "full" {
+		return 2e-5
+	}
+	return 1e-4 // the paper's, section 4.3
+}
+
+// resize decides what the model is built for. Rows are as long as the data
+// needs, not as long as they may be.
+func (j *job) resize() {
+	c := j.config
+	j.length = c.MaxLength
+	if limit := j.base.config.MaxPositions; j.length == 0 || j.length > limit {
+		j.length = limit
+	}
+	if j.data != nil && !c.Packing {
+		j.length = min(j.length, j.data.Longest())
+	}
+	rows, context, cache := c.Batch*j.length, j.length, 0
+	if j.valid != nil {
+		context = max(context, j.valid.Longest())
+		rows = max(rows, context)
+	}
+	if len(j.ask) > 0 {
+		prompts := make([][]int32, len(j.ask))
+		for i, q := range j.ask {
+			prompts[i] = q.Prompt
+		}
+		s := generateSize(j.base.config, prompts, j.decoding())
+		rows, context, cache = max(rows, s.Rows), max(context, s.Context), s.CacheRows
+	}
+	j.size = model.Size{Rows: rows, Context: context, CacheRows: cache, Grad: true, Weights: j.method.Reach() == method.ToWeights,
+		Rebuild: c.Rebuild, Frozen: j.base.frozen}
+}
+
+func (j *job) decoding() model.Decoding {
+	return model.Decoding{MaxNew: j.config.MaxNewTokens, Stops: stops(j.tok, j.base.config)}
+}
+
+// stops are the ids that end an answer, by tokenizer and model.
+func stops(tok *token.Tokenizer, c model.Config) []int32 {
+	out := append([]int32(nil), c.EOS...)
+	if tok != nil {
+		for _, id := range tok.Stops() {
+			if int(id) < c.Vocab {
+				out = append(out, id)
+			}
+		}
+	}
+	return out
+}
+
+// pieces are what a run has besides model and parameters.
+type pieces struct {
+	batches, validation *train.Batches
+	rate                func(step int) float32
+	steps               int
+}
+
+// recipe is the job's memory. The optimizer, data and batches are made into p.
+func (j *job) recipe(p *pieces) *recipe {
+	return &recipe{base: j.base, method: j.method, size: j.size, seed: j.config.Seed, more: func(a *tensor.Arena, parts *parts) error {
+		return j.attach(a, parts, p)
+	}}
+}
+
+// attach allocates the optimizer's, the data's and the batches' memory.
+func (j *job) attach(a *tensor.Arena, parts *parts, p *pieces) error {
+	c := j.config
+	var err error
+	if j.data != nil {
+		j.data.Place(a.Sub("data.train"))
+		o := train.BatchOptions{Size: c.Batch, Accumulation: c.Accumulation, MaxLength: j.length, Packing: c.Packing, Seed: c.Seed}
+		if p.batches, err = train.NewBatches(a.Sub("data.train"), j.data, o); err != nil {
+			return err
+		}
+		p.steps = p.batches.Steps(c.Epochs, c.MaxSteps)
+	}
+	if j.valid != nil {
+		j.valid.Place(a.Sub("data.validation"))
+		long := j.valid.Longest()
+		o := train.BatchOptions{Size: max(1, j.size.Rows/long), MaxLength: long, Ordered: true}
+		if p.validation, err = train.NewBatches(a.Sub("data.validation"), j.valid, o); err != nil {
+			return err
+		}
+	}
+	warmup := c.WarmupSteps
+	if warmup == 0 {
+		warmup = math.Ceil(c.WarmupRatio * float64(p.steps))
+	} else if warmup < 1 {
+		warmup = math.Ceil(warmup * float64(p.steps))
+	}
+	if p.rate, err = param.Schedule(c.Scheduler, c.rate(), int(warmup), max(p.steps, 1)); err != nil {
+		return &UsageError{err}
+	}
+	adamw := param.AdamW{Beta1: float32(c.Beta1), Beta2: float32(c.Beta2), Eps: float32(c.Epsilon), Decay: float32(c.WeightDecay)}
+	dev, _ := a.Device().(*cpu.Device)
+	if dev != nil {
+		parts.optimizer = param.NewOptimizer(a, dev.Pool(), parts.params, adamw, p.rate)
+	} else {
+		parts.optimizer = param.NewOptimizer(a, nil, parts.params, adamw, p.rate)
+	}
+	return a.Err()
+}

@@ -1,0 +1,136 @@
+package meft
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"meft/task"
+	"meft/tensor"
+)
+
+// Plan is what a run will take, known before anything is allocated.
+type Plan struct {
+	Model       string
+	Method      string
+	Parameters  int64          // of the base model
+	Trained     int64          // of the method
+	Ledger      *tensor.Ledger // every tensor by name
+	Device      int64          // bytes of device memory
+	Pinned      int64
+	Host        int64
+	Fixed       int64        // bytes of the program itself, on the host
+	Tokens      int          // most tokens of an optimizer step
+	Steps       int          // 0 without data
+	StepSeconds float64      // predicted for a full step
+	Data        *task.Report // nil without data
+	Validation  *task.Report
+	Problems    []string // budgets that would be broken, and what would fit
+}
+
+// MakePlan predicts the memory of a run to the byte, and its speed roughly. A
+// broken budget is not an error but a Problem.
+func MakePlan(c Config) (*Plan, error) {
+	j, err := newJob(c)
+	if err != nil {
+		return nil, err
+	}
+	p, err := j.plan()
+	if err != nil {
+		return nil, err
+	}
+	supervised := p.Tokens
+	if j.data != nil && j.data.Tokens() > 0 {
+		supervised = int(float64(p.Tokens) * float64(j.data.Supervised()) / float64(j.data.Tokens()))
+	}
+	flops := stepFlops(j.base.config, j.size, p.Tokens, supervised, j.length)
+	if speed := productSpeed(c.Threads, j.base.config); speed > 0 {
+		p.StepSeconds = flops / (speed * stepEfficiency)
+	}
+	return p, nil
+}
+
+// plan makes the ledger and checks the budgets.
+func (j *job) plan() (*Plan, error) {
+	var p pieces
+	l, trained, err := j.ledger(&p)
+	if err != nil {
+		return nil, err
+	}
+	c := j.config
+	out := &Plan{Model: j.base.name, Method: c.Method, Parameters: j.base.config.Parameters(), Trained: trained, Ledger: l,
+		Device: l.Used(tensor.OnDevice), Pinned: l.Used(tensor.Pinned), Host: l.Used(tensor.OnHost), Fixed: programBytes,
+		Tokens: c.Batch * j.length * c.Accumulation, Steps: p.steps, Data: j.report, Validation: j.vreport}
+	out.Problems = overBudget(c, l)
+	if len(out.Problems) > 0 {
+		out.Problems = append(out.Problems, j.suggestion())
+	}
+	return out, nil
+}
+
+func (j *job) ledger(p *pieces) (*tensor.Ledger, int64, error) {
+	var l tensor.Ledger
+	parts, err := j.recipe(p).make(tensor.NewPlan(&l))
+	if err != nil {
+		return nil, 0, err
+	}
+	return &l, parts.params.Parameters(), nil
+}
+
+// suggestion names the mildest settings that would fit.
+func (j *job) suggestion() string {
+	fits := fitting(j.config, func(c Config) (*tensor.Ledger, error) {
+		other := *j
+		other.config = c
+		var err error
+		if other.method, err = newMethod(c.Method, c.Settings); err != nil {
+			return nil, err
+		}
+		if err := other.method.Check(j.base.config); err != nil {
+			return nil, err
+		}
+		b := *j.base
+		other.base = &b
+		if err := b.chooseType(c.BaseDType); err != nil {
+			return nil, err
+		}
+		if c.MaxLength < j.config.MaxLength && (j.data != nil && j.data.Longest() > c.MaxLength) {
+			return nil, fmt.Errorf("shorter rows would cut the data")
+		}
+		other.resize()
+		l, _, err := other.ledger(&pieces{})
+		return l, err
+	})
+	if fits == "" {
+		return "no setting of batch, length, buffer or adapter size makes this model fit; use a smaller model or a larger budget"
+	}
+	return "this would fit: " + fits
+}
+
+// Groups sums the ledger under the names people look for, largest first by pool.
+func (p *Plan) Groups() []tensor.Group { return p.Ledger.Groups(memoryGroup) }
+
+// memoryGroup is the part of a run that a tensor belongs to.
+func memoryGroup(e tensor.Entry) string {
+	for _, g := range []struct{ prefix, name string }{
+		{"weights.", "model weights"}, {"grads.", "weight gradients"}, {"acts.", "activations"}, {"overlay acts", "activations"},
+		{"cache.", "keys and values of generation"}, {"scratch.", "scratch"}, {"overlay branch", "method scratch"}, {"branch.", "method scratch"},
+		{"batch.", "batch"}, {"loss.", "logits and loss"}, {"rope", "rotary table"}, {"data.", "data"}, {"optimizer", "optimizer"},
+	} {
+		if strings.HasPrefix(e.Name, g.prefix) {
+			return g.name
+		}
+	}
+	switch {
+	case strings.HasSuffix(e.Name, ".m") || strings.HasSuffix(e.Name, ".v") || strings.HasSuffix(e.Name, ".steps"):
+		return "optimizer moments"
+	case strings.HasSuffix(e.Name, ".grad"):
+		return "adapter gradients"
+	case strings.HasPrefix(e.Name, "method."):
+		return "adapter"
+	}
+	return e.Name
+}
+
+// perplexity is e to the loss, held in range.
+func perplexity(loss float64) float64 { return min(math.Exp(loss), math.MaxFloat64) }

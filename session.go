@@ -1,0 +1,164 @@
+package meft
+
+import (
+	"fmt"
+	"os"
+
+	"meft/method"
+	"meft/model"
+	"meft/token"
+)
+
+// SessionOptions say which model, with which adapter, answers.
+type SessionOptions struct {
+	Model         string // folder of a Hugging Face checkpoint
+	Shape         string // or a built-in shape
+	RandomWeights bool   // with Shape
+	Adapter       string // folder of an adapter or of a run; "" for none
+	BaseDType     string // auto, f32 or bf16; "" for auto
+	ChatTemplate  string // file; "" for the tokenizer's own
+	Threads       int    // 0 for all
+	Seed          uint64 // of random weights
+}
+
+// Session is an opened model for answering and scoring. Its memory is taken at
+// the first use and grows when a longer text comes. It is not safe for
+// concurrent use.
+type Session struct {
+	base    *base
+	tok     *token.Tokenizer // nil for a built-in shape
+	chat    *token.ChatTemplate
+	method  method.Method
+	adapter string
+	threads int
+	engine  *engine
+	size    model.Size
+}
+
+// Open reads and checks everything but the weights.
+func Open(o SessionOptions) (*Session, error) {
+	c := Defaults()
+	c.Model, c.Shape, c.RandomWeights, c.Seed = o.Model, o.Shape, o.RandomWeights, o.Seed
+	if o.BaseDType != "" {
+		c.BaseDType = o.BaseDType
+	}
+	b, err := openBase(c)
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{base: b, threads: o.Threads}
+	if b.dir != "" {
+		if s.tok, err = b.tokenizer(); err != nil {
+			return nil, err
+		}
+		if s.chat, err = chatTemplate(o.ChatTemplate, s.tok); err != nil {
+			return nil, err
+		}
+	}
+	if o.Adapter == "" {
+		return s, nil
+	}
+	if s.adapter, err = findAdapter(o.Adapter); err != nil {
+		return nil, err
+	}
+	ac, m, err := readAdapterConfig(s.adapter)
+	if err != nil {
+		return nil, err
+	}
+	s.method = m
+	return s, ac.fits(s.adapter, b.config, s.tok)
+}
+
+// chatTemplate parses the template of a file, or the tokenizer's, if any.
+func chatTemplate(path string, tok *token.Tokenizer) (*token.ChatTemplate, error) {
+	if path != "" {
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		return token.ParseChat(path, string(src))
+	}
+	if tok.ChatTemplate() == "" {
+		return nil, nil
+	}
+	return token.ParseChat("chat_template", tok.ChatTemplate())
+}
+
+// Tokenizer is the model's, nil for a built-in shape.
+func (s *Session) Tokenizer() *token.Tokenizer { return s.tok }
+
+// Chat is the chat template, nil if there is none.
+func (s *Session) Chat() *token.ChatTemplate { return s.chat }
+
+// Config is the model's.
+func (s *Session) Config() model.Config { return s.base.config }
+
+// Close frees the model's memory.
+func (s *Session) Close() error {
+	if s.engine != nil {
+		s.engine.Close()
+		s.engine = nil
+	}
+	return nil
+}
+
+// need builds the model if what is built is too small.
+func (s *Session) need(size model.Size) error {
+	if s.engine != nil && size.Rows <= s.size.Rows && size.Context <= s.size.Context && size.CacheRows <= s.size.CacheRows {
+		return nil
+	}
+	if size.Context > s.base.config.MaxPositions && s.base.config.Scaling.Kind != "dynamic" {
+		return fmt.Errorf("%d tokens, more than the %d the model was trained for (max_position_embeddings)", size.Context, s.base.config.MaxPositions)
+	}
+	size.Rows, size.Context, size.CacheRows = max(size.Rows, s.size.Rows), max(size.Context, s.size.Context), max(size.CacheRows, s.size.CacheRows)
+	size.Frozen = s.base.frozen
+	if err := s.Close(); err != nil {
+		return err
+	}
+	r := recipe{base: s.base, method: s.method, size: size}
+	e, err := r.build(s.threads)
+	if err != nil {
+		return err
+	}
+	if s.method != nil {
+		if err := loadAdapter(s.adapter, e.params); err != nil {
+			e.Close()
+			return err
+		}
+	}
+	s.engine, s.size = e, size
+	return nil
+}
+
+// inferRows is how many token rows a model for answering takes at once: enough
+// for the products to run at full speed, few enough to need little memory.
+const inferRows = 256
+
+// cacheBytes bounds the keys and values that answering keeps, unless a single
+// prompt needs more.
+const cacheBytes = 1 << 30
+
+// Generate continues prompts; see model.Model.Generate.
+func (s *Session) Generate(prompts [][]int32, d model.Decoding, emit func(i int, c model.Continuation) error) error {
+	if len(prompts) == 0 {
+		return nil
+	}
+	if err := s.need(generateSize(s.base.config, prompts, d)); err != nil {
+		return err
+	}
+	return s.engine.model.Generate(prompts, d, emit)
+}
+
+// generateSize is what a model needs to continue the prompts, several at a time
+// where the bound on cached keys and values allows.
+func generateSize(c model.Config, prompts [][]int32, d model.Decoding) model.Size {
+	longest := 0
+	for _, p := range prompts {
+		longest = max(longest, len(p))
+	}
+	length := longest + d.MaxNew
+	perPrompt := d.CacheRows(1, length)
+	rowBytes := 2 * 4 * c.Layers * c.KVHeads * c.HeadDim
+	n := max(1, min(len(prompts), 64, cacheBytes/max(1, rowBytes*perPrompt)))
+	return model.Size{Rows: max(inferRows, d.Beams), Context: length, CacheRows: n * perPrompt}
+}

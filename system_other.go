@@ -1,0 +1,9 @@
+//go:build !linux
+
+package meft
+
+// freeDisk is not known here.
+func freeDisk(string) (int64, bool) { return 0, false }
+
+// peakRSS is not known here.
+func peakRSS() int64 { return 0 }
