@@ -59,6 +59,12 @@ func (e *Encoder) conversation(x Example) (Encoded, error) {
 			last = fmt.Errorf("message %d: %w", i+1, err)
 			continue
 		}
+		for _, name := range called(m) {
+			// A template without tools would train "None" or nothing as the answer.
+			if !strings.Contains(whole[t.start:t.end], name) {
+				return Encoded{}, fmt.Errorf("message %d calls the function %q, which the chat template leaves out; give a template that knows tool_calls", i+1, name)
+			}
+		}
 		out.Empty = strings.TrimSpace(m.Content) == "" && m.Raw == nil
 		turns = append(turns, t)
 	}

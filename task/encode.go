@@ -2,7 +2,6 @@ package task
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -61,6 +60,7 @@ type Encoded struct {
 	LostSupervised int  // targets among those
 	EOS            bool // the last answer's end token is a target
 	Empty          bool // the answer has no text of its own
+	Blank          bool // the row has no text at all, and so no ids
 	DoubleBOS      int  // BOS ids left out because the data spells BOS itself
 	Apart          bool // prompt and answer had to be encoded apart
 	Turns          int  // turns that are trained
@@ -99,7 +99,7 @@ func newEncoder(tok tokenizer, chat renderer, o EncodeOptions) *Encoder {
 //     their end token are trained. EOS is put behind the last turn only if the
 //     template ends it with no special token.
 //
-// BOS is there exactly once if the tokenizer wants it or the template writes it.
+// An example without any text has no ids. BOS is there exactly once if the tokenizer wants it or the template writes it.
 // Errors name file and row.
 func (e *Encoder) Encode(x Example) (Encoded, error) {
 	var out Encoded
@@ -109,8 +109,10 @@ func (e *Encoder) Encode(x Example) (Encoded, error) {
 		out, err = e.conversation(x)
 	case x.Text != "":
 		out = e.document(x.Text)
+	case x.Prompt == "" && x.Completion == "":
+		out.Blank = true // data sets of documents hold empty rows
 	default:
-		out, err = e.pair(x.Prompt, x.Completion)
+		out = e.pair(x.Prompt, x.Completion)
 	}
 	if err != nil {
 		return Encoded{}, fmt.Errorf("%s: %w", x.Where(), err)
@@ -208,16 +210,13 @@ func marks(from, n int) []bool {
 // blank is in the prompt), that token exists in no generated text: prompt and
 // completion are encoded apart. Splitting the joint ids there instead would hide
 // a part of the answer in the masked prompt.
-func (e *Encoder) pair(prompt, completion string) (Encoded, error) {
-	if prompt == "" && completion == "" {
-		return Encoded{}, errors.New("prompt and completion are both empty")
-	}
+func (e *Encoder) pair(prompt, completion string) Encoded {
 	head, double := e.begin(prompt)
 	out := Encoded{DoubleBOS: double, Turns: 1, Empty: strings.TrimSpace(completion) == ""}
 	out.IDs, out.Apart = e.extend(head, prompt, completion)
 	out.end(e.tok.EOS())
 	out.Train = marks(len(head), len(out.IDs))
-	return out, nil
+	return out
 }
 
 // extend returns head, the ids of the text before, followed by the ids of more,

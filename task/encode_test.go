@@ -240,7 +240,7 @@ func TestConversationErrorsSayWhatIsWrong(t *testing.T) {
 		{NewEncoder(tok, parseChat(t, chatML), EncodeOptions{}), Example{Messages: talk("a")}, "no message of the assistant"},
 		{NewEncoder(tok, strict, EncodeOptions{}), Example{Messages: talk("a", "b")}, "roles must alternate"},
 		{NewEncoder(tok, parseChat(t, `{{ messages|length }}`), EncodeOptions{}), Example{Messages: talk("a", "b")}, "renders no answer as generation would"},
-		{NewEncoder(tok, nil, EncodeOptions{}), Example{}, "both empty"},
+		{NewEncoder(tok, parseChat(t, chatML), EncodeOptions{}), Example{Messages: talk("a", "b"), Learn: []bool{true}}, "2 messages, but flags for 1"},
 	} {
 		if _, err := c.e.Encode(c.x); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want %q", err, c.want)
@@ -288,6 +288,37 @@ func TestCutIsCounted(t *testing.T) {
 	}
 	if b, err := json.Marshal(r); err != nil || !strings.Contains(string(b), `"lost_supervised":`) {
 		t.Errorf("json %s %v", b, err)
+	}
+}
+
+func TestToolCallsMustBeRendered(t *testing.T) {
+	tok := byteTokenizer(t)
+	ms := []token.Message{{Role: "user", Content: "what?"}}
+	call, err := functionCall(`{"name":"weather","arguments":{"city":"Paris"}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := Example{Messages: append(ms, call)}
+	if _, err := NewEncoder(tok, parseChat(t, chatML), EncodeOptions{}).Encode(x); err == nil || !strings.Contains(err.Error(), `message 2 calls the function "weather"`) {
+		t.Errorf("error %v", err)
+	}
+	tools := parseChat(t, `{% for m in messages %}<|im_start|>{{ m.role }}
+{% if m.tool_calls %}{{ m.tool_calls[0].function.name }} {{ m.tool_calls[0].function.arguments|tojson }}{% else %}{{ m.content }}{% endif %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}`)
+	got := encode(t, NewEncoder(tok, tools, EncodeOptions{}), x)
+	if s := show(tok, got); !strings.HasSuffix(s, "assistant\n[weather {\"city\": \"Paris\"}<|im_end|>]\n") || got.Empty {
+		t.Errorf("%q", s)
+	}
+}
+
+func TestBlankRowsAreDroppedAndCounted(t *testing.T) {
+	var r Report
+	if x := encode(t, NewEncoder(byteTokenizer(t), nil, EncodeOptions{}), Example{}); r.Add(Example{}, x) || len(x.IDs) != 0 {
+		t.Error("a row without text is kept")
+	}
+	if r.Dropped != 1 || r.Blank != 1 {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // readJSON reads a .json file: a list of objects, an object whose "data" is a
@@ -273,7 +274,7 @@ func (d *document) value() ([]byte, error) {
 			return nil, d.fail(err)
 		}
 		nested := depth > 0 || quoted
-		if !nested && len(d.buf) > 0 && bytes.IndexByte([]byte(",:]} \t\r\n"), c) >= 0 {
+		if !nested && len(d.buf) > 0 && strings.IndexByte(",:]} \t\r\n", c) >= 0 {
 			d.r.UnreadByte()
 			return d.buf, nil
 		}
@@ -295,7 +296,7 @@ func (d *document) value() ([]byte, error) {
 		case c == '}' || c == ']':
 			depth--
 		}
-		if nested && depth <= 0 && !quoted || !nested && len(d.buf) == 1 && bytes.IndexByte([]byte(",:]}"), c) >= 0 {
+		if nested && depth <= 0 && !quoted || !nested && len(d.buf) == 1 && strings.IndexByte(",:]}", c) >= 0 {
 			return d.buf, nil
 		}
 	}

@@ -106,14 +106,17 @@ func turns(raw json.RawMessage) ([]map[string]json.RawMessage, error) {
 }
 
 // message reads one message. Fields besides role and content (tool calls, a
-// name) travel in Raw, for templates that use them.
+// name) travel in Raw, for templates that use them. OpenAI's older function_call
+// and role function become tool_calls and role tool, which templates know.
 func message(t map[string]json.RawMessage) (token.Message, error) {
 	var m token.Message
 	role, err := text(t["role"])
 	if err != nil {
 		return m, fmt.Errorf("has as \"role\" %w", err)
 	}
-	m.Role = role
+	if m.Role = role; role == "function" {
+		m.Role = "tool"
+	}
 	calls := present(t["tool_calls"]) || present(t["function_call"])
 	switch c := t["content"]; {
 	case present(c):
@@ -125,24 +128,25 @@ func message(t map[string]json.RawMessage) (token.Message, error) {
 	}
 	rest := map[string]json.RawMessage{}
 	for name, v := range t {
-		switch name {
-		case "weight", "train", "training":
-		default:
-			if present(v) {
-				rest[name] = v
-			}
+		if present(v) {
+			rest[name] = v
 		}
 	}
-	delete(rest, "role")
-	delete(rest, "content")
+	for _, name := range []string{"role", "content", "weight", "train", "training", "tool_calls", "function_call"} {
+		delete(rest, name)
+	}
+	if calls {
+		if rest["tool_calls"], err = toolCalls(t); err != nil {
+			return m, err
+		}
+	}
 	if len(rest) == 0 {
 		return m, nil
 	}
 	rest["role"] = quote(m.Role)
+	rest["content"] = json.RawMessage("null")
 	if present(t["content"]) {
 		rest["content"] = quote(m.Content)
-	} else {
-		rest["content"] = json.RawMessage("null")
 	}
 	m.Raw, err = json.Marshal(rest)
 	return m, err
@@ -245,35 +249,24 @@ func shareGPT(t map[string]json.RawMessage) (token.Message, error) {
 // functionCall makes an assistant's message of one call, or a list of calls,
 // written as JSON {"name", "arguments"}.
 func functionCall(value string) (token.Message, error) {
-	type function struct {
-		Name      string          `json:"name"`
-		Arguments json.RawMessage `json:"arguments"`
-	}
-	type call struct {
-		Type     string   `json:"type"`
-		Function function `json:"function"`
-	}
 	m := token.Message{Role: "assistant"}
-	var fs []function
-	if err := json.Unmarshal([]byte(value), &fs); err != nil {
-		var f function
-		if err := json.Unmarshal([]byte(value), &f); err != nil {
-			return m, fmt.Errorf("is a function_call that is no JSON: %w", err)
-		}
-		fs = []function{f}
+	var fs []json.RawMessage
+	if json.Unmarshal([]byte(value), &fs) != nil {
+		fs = []json.RawMessage{json.RawMessage(value)}
 	}
-	calls := make([]call, len(fs))
+	list := make([]json.RawMessage, len(fs))
 	for i, f := range fs {
-		if f.Name == "" || !present(f.Arguments) {
-			return m, errors.New(`is a function_call without "name" and "arguments"`)
+		c, err := toolCall(map[string]json.RawMessage{"function": f})
+		if err != nil {
+			return m, err
 		}
-		calls[i] = call{"function", f}
+		list[i] = c
 	}
-	raw, err := json.Marshal(struct {
-		Role    string  `json:"role"`
-		Content *string `json:"content"`
-		Calls   []call  `json:"tool_calls"`
-	}{"assistant", nil, calls})
-	m.Raw = raw
+	var err error
+	m.Raw, err = json.Marshal(struct {
+		Content *string           `json:"content"`
+		Role    string            `json:"role"`
+		Calls   []json.RawMessage `json:"tool_calls"`
+	}{nil, m.Role, list})
 	return m, err
 }

@@ -41,18 +41,14 @@ func addPrediction(row Row, out, where map[string]string) error {
 	if !row.Has("id") || !row.Has("prediction") {
 		return fmt.Errorf("%s: the fields id and prediction are wanted; the row has %s", row.Where(), columnList(row))
 	}
-	id, err := row.id()
-	if err != nil {
-		return err
-	}
+	id := row.id()
 	if before, ok := where[id]; ok {
 		return fmt.Errorf("%s: id %q was predicted before (%s)", row.Where(), id, before)
 	}
-	if out[id], err = row.Text("prediction"); err != nil {
-		return err
-	}
 	where[id] = row.Where()
-	return nil
+	var err error
+	out[id], err = row.Text("prediction")
+	return err
 }
 
 // isOneObject tells whether a .json file is one object of answers and not rows.

@@ -113,12 +113,14 @@ func kind(raw json.RawMessage) string {
 		return "a list" + short
 	case raw[0] == '"':
 		return "a string" + short
-	case raw[0] == 't' || raw[0] == 'f':
+	case string(raw) == "true" || string(raw) == "false":
 		return "a boolean" + short
-	case raw[0] == 'n':
+	case string(raw) == "null":
 		return "null"
+	case raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9':
+		return "a number" + short
 	}
-	return "a number" + short
+	return "no JSON" + short
 }
 
 // rename gives the row's columns the names that Columns says. A renamed column

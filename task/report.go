@@ -12,6 +12,7 @@ type Report struct {
 	CutTokens      int    `json:"cut_tokens"`      // ids cut off
 	LostSupervised int    `json:"lost_supervised"` // targets cut off
 	Dropped        int    `json:"dropped"`         // rows left without any target
+	Blank          int    `json:"blank"`           // of these: rows that have no text at all
 	NoEOS          int    `json:"no_eos"`          // kept rows whose answer's end is not trained
 	Empty          int    `json:"empty"`           // kept rows with an empty answer
 	DoubleBOS      int    `json:"double_bos"`      // rows whose data spells a BOS of its own
@@ -42,6 +43,7 @@ func (r *Report) Add(e Example, x Encoded) bool {
 	}
 	count(&r.DoubleBOS, x.DoubleBOS > 0)
 	count(&r.Apart, x.Apart)
+	count(&r.Blank, x.Blank)
 	if x.Supervised == 0 {
 		r.Dropped++
 		return false
@@ -79,6 +81,7 @@ func (r Report) Lines() []string {
 	}
 	add(r.CutRows, "rows are cut: %d tokens, %d of them supervised (%.2f %% of all supervised)", r.CutTokens, r.LostSupervised, 100*r.Lost())
 	add(r.Dropped, "rows are dropped: nothing supervised is left of them")
+	add(r.Blank, "of these rows have no text at all")
 	add(r.NoEOS, "rows do not train the end of the answer")
 	add(r.Empty, "rows have an empty answer")
 	add(r.DoubleBOS, "rows spell the beginning-of-text token themselves; it is put there once")

@@ -25,37 +25,42 @@ func texts(r Row, names ...string) (map[string]string, error) {
 }
 
 // finish gives the example its id and its references: the columns answers or
-// answer, else the text that it is to learn.
+// answer, else the text that it is to learn. A column of that name that holds
+// something else is an error only where there is no such text.
 func finish(r Row, e Example, text string) ([]Example, error) {
-	var err error
-	if e.ID, err = r.id(); err != nil {
-		return nil, err
-	}
+	e.ID = r.id()
+	learned := strings.TrimSpace(text)
 	for _, name := range []string{"answers", "answer"} {
-		if raw := r.Raw(name); raw != nil {
-			if e.Answers, err = answers(raw); err != nil {
-				return nil, fmt.Errorf("%s: field %q is %w", r.Where(), name, err)
-			}
+		raw := r.Raw(name)
+		if raw == nil {
+			continue
+		}
+		refs, err := answers(raw)
+		if err != nil && learned == "" && e.Messages == nil {
+			return nil, fmt.Errorf("%s: field %q is %w", r.Where(), name, err)
+		}
+		if err == nil {
+			e.Answers = refs
 			return []Example{e}, nil
 		}
 	}
-	if text = strings.TrimSpace(text); text != "" {
-		e.Answers = []string{text}
+	if learned != "" {
+		e.Answers = []string{learned}
 	}
 	return []Example{e}, nil
 }
 
-// id returns the row's field id, which may be a number, else the row's number.
-func (r Row) id() (string, error) {
+// id returns the row's field id, else the row's number. An id that is no string
+// is taken as it is written.
+func (r Row) id() string {
 	raw := r.Raw("id")
 	if raw == nil {
-		return strconv.Itoa(r.Number), nil
+		return strconv.Itoa(r.Number)
 	}
-	s, ok := scalar(raw)
-	if !ok {
-		return "", fmt.Errorf("%s: field \"id\" is %s, wanted a string or a number", r.Where(), kind(raw))
+	if s, err := text(raw); err == nil {
+		return s
 	}
-	return s, nil
+	return string(raw)
 }
 
 // scalar returns a string, or a number as it is written.
@@ -74,6 +79,13 @@ func scalar(raw json.RawMessage) (string, bool) {
 // object with a list "text". The error reads on from "field x is".
 func answers(raw json.RawMessage) ([]string, error) {
 	if s, ok := scalar(raw); ok {
+		if inner := unwrap(raw); inner != nil && inner[0] == '[' {
+			// A table's cell can hold a list only as text. A list of anything
+			// but strings and numbers is an answer that is JSON itself.
+			if list, err := answers(inner); err == nil {
+				return list, nil
+			}
+		}
 		return []string{s}, nil
 	}
 	if raw[0] == '{' {
@@ -100,14 +112,7 @@ func answers(raw json.RawMessage) ([]string, error) {
 
 func fromText(r Row, _ prompter) ([]Example, error) {
 	s, err := r.Text("text")
-	if err != nil {
-		return nil, err
-	}
-	if s == "" {
-		return nil, fmt.Errorf("%s: field \"text\" is empty", r.Where())
-	}
-	id, err := r.id()
-	return []Example{{ID: id, Text: s}}, err
+	return []Example{{ID: r.id(), Text: s}}, err
 }
 
 func fromAlpaca(r Row, p prompter) ([]Example, error) {
@@ -132,7 +137,9 @@ func fromAlpaca(r Row, p prompter) ([]Example, error) {
 // history reads earlier turns: a list of pairs of strings. A table's cell may
 // hold them as JSON text.
 func history(raw json.RawMessage) ([][2]string, error) {
-	raw = unwrap(raw)
+	if raw = unwrap(raw); raw == nil {
+		return nil, nil
+	}
 	var pairs [][]string
 	if err := json.Unmarshal(raw, &pairs); err != nil {
 		return nil, fmt.Errorf("%s, wanted a list of [question, answer] pairs", kind(raw))
