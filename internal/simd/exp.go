@@ -9,7 +9,7 @@ import "math"
 //		sum += float64(y[i])
 //	}
 //
-// and returns their sum. The error of exp is below 2 units in the last place
+// and returns their sum. The error of exp is below 1.5 units in the last place
 // where the result is normal and below 1 in the subnormals; results below
 // 2^-150 are 0 and above the range of float32 +Inf; a NaN stays one.
 func (l Level) Exp(y, x []float32, shift float32) (sum float64) {

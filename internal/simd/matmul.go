@@ -73,6 +73,7 @@ type matMul struct {
 // each step one fused multiply-add (Portable: multiply, then add). Neither m,
 // n, the place of the element nor the number of threads changes its bits.
 func (p *Pool) MatMul(op Op, m, n, k int, alpha float32, a, b Mat, c []float32, ldc int, accumulate bool) {
+	checkShapes(op, m, n, k, a, b, c, ldc)
 	p.enter()
 	if job := &p.job; job.set(p, op, m, n, k, alpha, a, b, c, ldc, accumulate) {
 		if pieces := job.split(len(p.workers)); pieces == 1 {
@@ -88,6 +89,7 @@ func (p *Pool) MatMul(op Op, m, n, k int, alpha float32, a, b Mat, c []float32, 
 // MatMulOn is MatMul on one thread, for use inside a task: it computes on the
 // calling goroutine with the workspace of the worker that the task was given.
 func (p *Pool) MatMulOn(worker int, op Op, m, n, k int, alpha float32, a, b Mat, c []float32, ldc int, accumulate bool) {
+	checkShapes(op, m, n, k, a, b, c, ldc)
 	job := &p.workers[worker].job
 	if job.set(p, op, m, n, k, alpha, a, b, c, ldc, accumulate) {
 		job.block(&p.workers[worker], 0, m, 0, n)
@@ -95,8 +97,8 @@ func (p *Pool) MatMulOn(worker int, op Op, m, n, k int, alpha float32, a, b Mat,
 	*job = matMul{}
 }
 
-// set checks the shapes and reports whether there is anything to multiply.
-func (j *matMul) set(p *Pool, op Op, m, n, k int, alpha float32, a, b Mat, c []float32, ldc int, accumulate bool) bool {
+// checkShapes panics unless the operands hold the matrices.
+func checkShapes(op Op, m, n, k int, a, b Mat, c []float32, ldc int) {
 	ar, ac, br, bc := m, k, n, k
 	switch op {
 	case NN:
@@ -107,11 +109,16 @@ func (j *matMul) set(p *Pool, op Op, m, n, k int, alpha float32, a, b Mat, c []f
 	fits := func(have, stride, rows, cols int) bool {
 		return rows == 0 || cols == 0 || stride >= cols && have >= (rows-1)*stride+cols
 	}
-	if m < 0 || n < 0 || k < 0 || a.BF16 != nil || a.F32 != nil && b.F32 != nil && b.BF16 != nil ||
+	if m < 0 || n < 0 || k < 0 || a.BF16 != nil || b.F32 != nil && b.BF16 != nil ||
 		!fits(len(a.F32), a.Stride, ar, ac) || !fits(b.len(), b.Stride, br, bc) || !fits(len(c), ldc, m, n) {
 		panic(fmt.Sprintf("simd: %v of m %d, n %d, k %d: a has %d f32 and %d bf16, stride %d; b has %d f32 and %d bf16, stride %d; c has %d, stride %d",
 			op, m, n, k, len(a.F32), len(a.BF16), a.Stride, len(b.F32), len(b.BF16), b.Stride, len(c), ldc))
 	}
+}
+
+// set takes the operands, whose shapes are right, and reports whether there is
+// anything to multiply.
+func (j *matMul) set(p *Pool, op Op, m, n, k int, alpha float32, a, b Mat, c []float32, ldc int, accumulate bool) bool {
 	if m == 0 || n == 0 {
 		return false
 	}
@@ -127,9 +134,9 @@ func (j *matMul) set(p *Pool, op Op, m, n, k int, alpha float32, a, b Mat, c []f
 	return true
 }
 
-// Pieces smaller than this many multiply-adds cost more to hand over than to
-// compute on the spot.
-const minPiece = 1 << 18
+// minPiece is the number of multiply-adds that pays for handing a piece to
+// another thread: about 10 µs of one core.
+const minPiece = 1 << 19
 
 // split cuts C into pieces for the threads and returns their number. Packing
 // repeats per piece (A for every column of pieces, B for every row), so the

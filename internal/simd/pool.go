@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync/atomic"
+	"time"
 )
 
 // Task is work in numbered pieces. Do runs piece i on the given worker, which
@@ -130,16 +131,25 @@ func (p *Pool) run(n int, t Task) {
 				break
 			}
 		}
-		for i := 1; uint32(p.state.Load()) != 0; i++ {
-			if i%1000 == 0 {
-				runtime.Gosched()
-			}
-		}
+		p.settle()
 	}
 	p.task = nil
 	if f := p.failure.Swap(nil); f != nil {
 		p.busy.Store(false)
 		panic(f.value)
+	}
+}
+
+// settle waits for the helpers that are inside. One that the system has taken
+// off its core on a busy machine is not waited for at full speed.
+func (p *Pool) settle() {
+	for i := 1; uint32(p.state.Load()) != 0; i++ {
+		switch {
+		case i > 10*spinRounds:
+			time.Sleep(20 * time.Microsecond)
+		case i%1000 == 0:
+			runtime.Gosched()
+		}
 	}
 }
 
