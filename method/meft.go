@@ -182,7 +182,7 @@ func (f *MEFT) branch(m *model.Model, a *tensor.Arena, block int, c *crew) *neur
 	}
 	b.router = router(a, name+".router", c.experts, c.d)
 	b.mem = newNeuronMemory(m.Scratch(), c.sizes)
-	if c.grad || c.picks == nil {
+	if c.grad || len(f.branches) == 0 {
 		// Without gradients all blocks take turns on one list of picks.
 		c.picks = a.Int32(name+".picks", tensor.Pinned, c.n*c.top)
 		c.union = a.Int32(name+".union", tensor.OnHost, c.most)

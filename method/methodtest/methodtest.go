@@ -1,0 +1,215 @@
+// Package methodtest is the conformance suite of fine-tuning methods: what every
+// method promises, checked on a tiny model. Gradients are compared with
+// differences on package ref, everything else on package cpu.
+package methodtest
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"testing"
+
+	"meft/cpu"
+	"meft/method"
+	"meft/model"
+	"meft/param"
+	"meft/ref"
+	"meft/tensor"
+)
+
+// Run tests a method with its settings as given. Every test attaches a copy of
+// it, made through JSON.
+func Run(t *testing.T, name string, m method.Method) {
+	t.Helper()
+	s := &suite{name: name, settings: m}
+	for _, group := range []struct {
+		name string
+		run  func(*suite, *testing.T)
+	}{
+		{"identity at start", (*suite).identity},
+		{"gradients", (*suite).gradients},
+		{"gradients without the weights' own", (*suite).lowestBlock},
+		{"rebuild", (*suite).rebuild},
+		{"frozen weights", (*suite).frozen},
+		{"bytes", (*suite).bytes},
+		{"allocations", (*suite).allocations},
+		{"save and load", (*suite).saveAndLoad},
+		{"resume", (*suite).resume},
+		{"threads", (*suite).threads},
+		{"overfit", (*suite).overfit},
+	} {
+		t.Run(group.name, func(t *testing.T) { group.run(s, t) })
+	}
+}
+
+type suite struct {
+	name     string
+	settings method.Method
+}
+
+// Seeds of the model, the method and the noise on parameters.
+const (
+	modelSeed  = 3
+	methodSeed = 4
+	noiseSeed  = 5
+)
+
+// Config is the tiny model of the suite: three layers, grouped keys and values,
+// weights so large that activations differ and that the frozen head, which sees
+// normed rows, lets losses come close to 0.
+func Config() model.Config {
+	return model.Config{Architecture: "LlamaForCausalLM", Dim: 12, Layers: 3, Heads: 2, KVHeads: 1, HeadDim: 6, Hidden: 20,
+		Vocab: 17, MaxPositions: 64, Eps: 1e-5, Theta: 10000, Window: []int{0, 0, 0}, InitRange: 0.6}
+}
+
+// Batch is two packed sequences with targets left out.
+func Batch() model.Batch {
+	return model.Batch{
+		IDs:     []int32{1, 5, 3, 16, 4, 2, 9, 0, 7, 3, 11, 12, 8},
+		Targets: []int32{-1, 3, 16, 4, 2, 9, -1, 7, 3, 11, 12, 8, 1},
+		Pos:     []int32{0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5},
+		Start:   []int32{0, 0, 0, 0, 0, 0, 0, 7, 7, 7, 7, 7, 7},
+		Scale:   1.0 / 11,
+	}
+}
+
+// size is for one Batch with gradients for what m trains.
+func (s *suite) size() model.Size {
+	return model.Size{Rows: 16, Context: 16, Grad: true, Weights: s.settings.Reach() == method.ToWeights, LossRows: 4, CacheRows: 16}
+}
+
+// Rig is a model with a method attached and an optimizer.
+type Rig struct {
+	Model  *model.Model
+	Method method.Method
+	Set    *param.Set
+	Opt    *param.Optimizer // nil without gradients
+	Dev    tensor.Device
+	Plan   *tensor.Ledger
+	Ledger *tensor.Ledger
+}
+
+// Build plans and makes a rig for a copy of the method.
+func Build(t testing.TB, dev tensor.Device, name string, settings method.Method, size model.Size, rate float64) *Rig {
+	t.Helper()
+	data, err := json.Marshal(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := method.Decode(name, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Rig{Method: m, Dev: dev, Plan: &tensor.Ledger{}, Ledger: &tensor.Ledger{}}
+	for _, a := range []*tensor.Arena{tensor.NewPlan(r.Plan), tensor.NewArena(dev, r.Ledger, r.Plan)} {
+		if r.Model, err = model.Build(a, Config(), size); err != nil {
+			t.Fatal(err)
+		}
+		if r.Set, err = m.Attach(r.Model, a, methodSeed); err != nil {
+			t.Fatal(err)
+		}
+		if size.Grad {
+			adam := param.DefaultAdamW()
+			adam.Decay = 0.01
+			r.Opt = param.NewOptimizer(a, nil, r.Set, adam, func(step int) float32 { return float32(rate) })
+		}
+		if err := a.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Model.Init(modelSeed)
+	t.Cleanup(func() {
+		if c, ok := m.(interface{ Close() error }); ok {
+			c.Close()
+		}
+		dev.Close()
+	})
+	return r
+}
+
+func (s *suite) build(t *testing.T, dev tensor.Device, size model.Size) *Rig {
+	t.Helper()
+	return Build(t, dev, s.name, s.settings, size, 0.02)
+}
+
+func (s *suite) onCPU(t *testing.T) *Rig {
+	t.Helper()
+	return s.build(t, cpu.New(2), s.size())
+}
+
+// Noise adds random numbers to every parameter, so that nothing is at the zero
+// it starts from.
+func (r *Rig) Noise() {
+	rnd := rand.New(rand.NewPCG(noiseSeed, 0))
+	for _, b := range r.Set.Weights() {
+		x := make([]float32, b.Bytes()/4)
+		b.Read(tensor.Bytes(x))
+		for i := range x {
+			x[i] += 0.4 * float32(rnd.NormFloat64())
+		}
+		b.Write(tensor.Bytes(x))
+	}
+}
+
+// Pass runs the batch forward and backward from cleared gradients.
+func (r *Rig) Pass(b model.Batch) {
+	if r.Opt != nil {
+		r.Opt.ZeroGrad()
+	}
+	r.Model.ZeroGrad()
+	r.Model.Forward(b)
+	r.Model.Backward()
+}
+
+// Step is one optimizer step on the batch, clipped to a norm of 1; it returns
+// the loss per target.
+func (r *Rig) Step(t testing.TB, step int, b model.Batch) float64 {
+	r.Pass(b)
+	norm, err := r.Opt.Norm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Opt.Step(step, float32(1/max(1, norm)))
+	return r.Model.Loss() * float64(b.Scale)
+}
+
+// Grads are all gradients by name, in full width on package ref; those of table
+// rows by name and row, NaN-free and empty where a row has none.
+func (r *Rig) Grads() map[string][]float64 {
+	out := map[string][]float64{}
+	for _, d := range r.Set.Dense {
+		if !d.Fixed() {
+			out[d.Name] = Values(r.Dev, d.D)
+		}
+	}
+	for _, t := range r.Set.Tables {
+		k, v := make([]float64, t.Rows*t.Dim), make([]float64, t.Rows*t.Dim)
+		for id := range t.Rows {
+			dk, dv := t.Gradient(int32(id))
+			widen(k[id*t.Dim:], dk)
+			widen(v[id*t.Dim:], dv)
+		}
+		out[t.Name+".key"], out[t.Name+".value"] = k, v
+	}
+	return out
+}
+
+// Values are the elements of a tensor, in full width on package ref.
+func Values(dev tensor.Device, t tensor.Tensor) []float64 {
+	switch d := dev.(type) {
+	case *ref.Device:
+		return d.Read(t)
+	case *watch:
+		return d.Read(t)
+	}
+	x := make([]float32, t.Len())
+	dev.Await(dev.Download(tensor.Bytes(x), t))
+	out := make([]float64, len(x))
+	widen(out, x)
+	return out
+}
+
+func widen(dst []float64, src []float32) {
+	for i, v := range src {
+		dst[i] = float64(v)
+	}
+}

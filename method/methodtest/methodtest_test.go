@@ -1,0 +1,42 @@
+package methodtest
+
+import (
+	"testing"
+
+	"meft/method"
+	"meft/param"
+)
+
+// small is MEFT for the suite's model: several experts, the last one short, and
+// a union that does not cover all neurons.
+func small() method.MEFT {
+	return method.MEFT{Neurons: 46, TopK: 5, Experts: 12, Probe: 3, Gate: method.GateLogit, Share: method.ShareToken,
+		Layers: "all", Idle: param.Lazy, Activation: "relu"}
+}
+
+func TestMethodsKeepTheirPromises(t *testing.T) {
+	with := func(change func(f *method.MEFT)) *method.MEFT {
+		f := small()
+		change(&f)
+		return &f
+	}
+	for _, c := range []struct {
+		name, method string
+		m            method.Method
+	}{
+		{"full", "full", &method.Full{}},
+		{"parallel", "parallel", &method.Parallel{Bottleneck: 9, Activation: "relu", Layers: "all"}},
+		{"parallel silu some layers", "parallel", &method.Parallel{Bottleneck: 8, Activation: "silu", Layers: "1-2"}},
+		{"meft", "meft", with(func(f *method.MEFT) {})},
+		{"meft ungated", "meft", with(func(f *method.MEFT) { f.Gate, f.Idle = method.GateNone, param.Moving })},
+		{"meft softmax replay", "meft", with(func(f *method.MEFT) { f.Gate, f.Idle = method.GateSoftmax, param.Replay })},
+		{"meft union some layers", "meft", with(func(f *method.MEFT) { f.Share, f.Layers = method.ShareUnion, "0,2" })},
+		{"meft union softmax chunks", "meft", with(func(f *method.MEFT) { f.Share, f.Gate, f.Buffer = method.ShareUnion, method.GateSoftmax, 6 })},
+		{"meft union ungated", "meft", with(func(f *method.MEFT) { f.Share, f.Gate = method.ShareUnion, method.GateNone })},
+		{"meft chunks", "meft", with(func(f *method.MEFT) { f.Buffer = 7 })},
+		{"meft frozen keys", "meft", with(func(f *method.MEFT) { f.FrozenKeys, f.Idle = true, param.Replay })},
+		{"meft one layer", "meft", with(func(f *method.MEFT) { f.Layers, f.Neurons = "2", 60 })},
+	} {
+		t.Run(c.name, func(t *testing.T) { Run(t, c.method, c.m) })
+	}
+}
