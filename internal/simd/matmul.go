@@ -215,6 +215,7 @@ func (j *matMul) block(w *worker, i0, i1, j0, j1 int) {
 		}
 		i0 += rows
 	}
+	w.next = lines{} // keep nothing of the caller's alive
 }
 
 // sliver multiplies all panels of packed A from offset at with the packed

@@ -72,6 +72,13 @@ func (v vec) elementwise() {
 		v.op("VMULPS", 1, 0, 0)
 		a.st(0, 0)
 	})
+	v.rotate()
+	v.relu()
+	v.exponentials()
+	v.adamw()
+}
+
+func (v vec) rotate() {
 	v.elem("rotate", []string{"x1", "x2", "c", "s"}, []string{"sign"}, func(a access) {
 		a.ld(0, 0)
 		a.ld(1, 1)
@@ -85,9 +92,6 @@ func (v vec) elementwise() {
 		a.st(4, 0)
 		a.st(5, 1)
 	})
-	v.relu()
-	v.exponentials()
-	v.adamw()
 }
 
 func (v vec) relu() {

@@ -64,6 +64,11 @@ func (g *gen) thinKernel(mr int, bf16 bool) {
 		g.p("\tADDQ $64, %s", r)
 	}
 	g.p("\tADDQ $%d, AX\n\tSUBQ $%d, CX\n\tJNZ loop", 4*steps, steps)
+	g.thinStore(mr)
+}
+
+// thinStore scales the accumulators and stores them or adds them to C.
+func (g *gen) thinStore(mr int) {
 	g.load("c", "DI", "ldc", "SI", "acc", "R8")
 	g.p("\tSHLQ $2, SI\n\tVBROADCASTSS %s, Y0\n\tTESTQ R8, R8\n\tJNZ add", g.arg("alpha"))
 	for _, add := range []bool{false, true} {
