@@ -31,24 +31,36 @@ func (b Blob) Bytes() int64 {
 	return n
 }
 
-// Read copies the array to dst, little-endian, and waits for it. A table with
-// Replay is flushed first, so that files never hold rows that lag behind.
-func (b Blob) Read(dst []byte) {
+// View is the memory of an array of a table, little-endian, to be read until the
+// table's next step, and nil for a tensor on the device. A table with Replay is
+// flushed first, so that files never hold rows that lag behind.
+func (b Blob) View() []byte {
+	if b.table == nil {
+		return nil
+	}
+	b.table.Flush()
+	return b.host
+}
+
+// Read copies the array to dst, little-endian, and waits for it. The error is a
+// fault of the device, after which dst means nothing. See View about Replay.
+func (b Blob) Read(dst []byte) error {
 	b.check(dst)
 	if b.table == nil {
 		b.dev.Await(b.dev.Download(dst, b.tensor))
-		return
+		return b.dev.Sync()
 	}
-	b.table.Flush()
-	copy(dst, b.host)
+	copy(dst, b.View())
+	return nil
 }
 
-// Write sets the array from src, little-endian, and waits for it.
-func (b Blob) Write(src []byte) {
+// Write sets the array from src, little-endian, and waits for it. The error is a
+// fault of the device.
+func (b Blob) Write(src []byte) error {
 	b.check(src)
 	if b.table == nil {
 		b.dev.Await(b.dev.Upload(b.tensor, src))
-		return
+		return b.dev.Sync()
 	}
 	copy(b.host, src)
 	if b.steps {
@@ -56,6 +68,7 @@ func (b Blob) Write(src []byte) {
 		// Replay rows all have made the same number.
 		b.table.made = int(slices.Max(b.table.steps))
 	}
+	return nil
 }
 
 func (b Blob) check(x []byte) {

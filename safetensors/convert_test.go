@@ -231,7 +231,7 @@ func benchmarkRead(b *testing.B, d DType) {
 			binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(f))
 		}
 	}
-	s := parsed(b, Tensor{"w", d, []int{n}, data})
+	s := parsed(b, Tensor{Name: "w", DType: d, Shape: []int{n}, Data: data})
 	f, h := make([]float32, n), make([]uint16, n)
 	b.Run("F32", func(b *testing.B) {
 		b.SetBytes(int64(len(data)))

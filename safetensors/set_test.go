@@ -78,7 +78,7 @@ func TestRewritingAFileGivesItsBytes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tensors = append(tensors, Tensor{n, info.DType, info.Shape, b})
+			tensors = append(tensors, Tensor{Name: n, DType: info.DType, Shape: info.Shape, Data: b})
 		}
 		out := filepath.Join(t.TempDir(), "copy")
 		if err := Write(out, tensors, s.Metadata()); err != nil {
@@ -113,7 +113,7 @@ func shards(t *testing.T, files map[string][]string, weightMap map[string]string
 	for file, names := range files {
 		var tensors []Tensor
 		for _, n := range names {
-			tensors = append(tensors, Tensor{n, "U8", []int{1}, []byte(n[:1])})
+			tensors = append(tensors, Tensor{Name: n, DType: "U8", Shape: []int{1}, Data: []byte(n[:1])})
 		}
 		if err := Write(filepath.Join(dir, file), tensors, map[string]string{"file": file}); err != nil {
 			t.Fatal(err)

@@ -15,33 +15,40 @@ import (
 	"unicode/utf8"
 )
 
-// Tensor is one tensor to write.
+// Tensor is one tensor to write. Its data is product of Shape times DType.Size
+// bytes, little-endian, and comes either from Data, which is written without a
+// copy, or from Fill.
 type Tensor struct {
 	Name  string
 	DType DType
-	Shape []int  // empty for a scalar
-	Data  []byte // little-endian, product of Shape times DType.Size bytes
+	Shape []int // empty for a scalar
+	Data  []byte
+	// Fill, with Data nil, puts the data into dst when the tensor's turn comes,
+	// so that a file of tensors that are not in host memory takes the memory of
+	// the largest of them only. It is called once, or not at all if something
+	// fails before.
+	Fill func(dst []byte) error
 }
 
 // F32 returns a tensor over data, which is not copied. No shape means a scalar.
 // Write reports a shape that does not fit.
 func F32(name string, data []float32, shape ...int) Tensor {
-	return Tensor{name, "F32", shape, view(data)}
+	return Tensor{Name: name, DType: "F32", Shape: shape, Data: view(data)}
 }
 
 // BF16 returns a tensor over bfloat16 bits, which are not copied; see F32.
 func BF16(name string, data []uint16, shape ...int) Tensor {
-	return Tensor{name, "BF16", shape, view(data)}
+	return Tensor{Name: name, DType: "BF16", Shape: shape, Data: view(data)}
 }
 
 // I32 returns a tensor over data, which is not copied; see F32.
 func I32(name string, data []int32, shape ...int) Tensor {
-	return Tensor{name, "I32", shape, view(data)}
+	return Tensor{Name: name, DType: "I32", Shape: shape, Data: view(data)}
 }
 
 // I64 returns a tensor over data, which is not copied; see F32.
 func I64(name string, data []int64, shape ...int) Tensor {
-	return Tensor{name, "I64", shape, view(data)}
+	return Tensor{Name: name, DType: "I64", Shape: shape, Data: view(data)}
 }
 
 // Write writes a checkpoint file. The same tensors and metadata give the same
@@ -51,7 +58,8 @@ func I64(name string, data []int64, shape ...int) Tensor {
 // name in the same folder and renamed, and on any failure the temporary file is
 // removed and an older file at path is as before. Only if the folder cannot be
 // synced at the very end is the error about a file that is in place. Invalid
-// tensors are all listed in one error, before anything is written.
+// tensors are all listed in one error, before anything is written; an error of
+// a Fill is wrapped with the name of its tensor.
 func Write(path string, tensors []Tensor, metadata map[string]string) error {
 	tensors = slices.Clone(tensors)
 	slices.SortStableFunc(tensors, func(a, b Tensor) int {
@@ -69,16 +77,26 @@ func Write(path string, tensors []Tensor, metadata map[string]string) error {
 	})
 }
 
-// writeAll streams a file to w. Large tensors go past the buffer straight from
-// their own memory.
+// writeAll streams a file to w, one tensor at a time. Large tensors go past the
+// buffer straight from their own memory.
 func writeAll(w io.Writer, header []byte, tensors []Tensor) error {
 	buf := bufio.NewWriterSize(w, 1<<16)
 	var n [8]byte
 	binary.LittleEndian.PutUint64(n[:], uint64(len(header)))
 	buf.Write(n[:]) // an error of a bufio.Writer stays and comes back below
 	buf.Write(header)
+	var filled []byte // shared by the tensors with Fill
 	for _, t := range tensors {
-		if _, err := buf.Write(t.Data); err != nil {
+		data := t.Data
+		if t.Fill != nil {
+			n := int(t.bytes())
+			filled = slices.Grow(filled[:0], n)[:n]
+			if err := t.Fill(filled); err != nil {
+				return fmt.Errorf("tensor %q: %w", clip(t.Name), err)
+			}
+			data = filled
+		}
+		if _, err := buf.Write(data); err != nil {
 			return err
 		}
 	}
@@ -124,12 +142,18 @@ func (t Tensor) check(p *problems) {
 		shape[i] = int64(d)
 	}
 	want, err := byteSize(shape, size)
-	if err != nil {
+	switch {
+	case err != nil:
 		p.addf("tensor %q: %w", clip(t.Name), err)
-	} else if int64(len(t.Data)) != want {
+	case t.Fill != nil && t.Data != nil:
+		p.addf("tensor %q has both Data and Fill, wanted one of them", clip(t.Name))
+	case t.Fill == nil && int64(len(t.Data)) != want:
 		p.addf("tensor %q is %s %v and needs %d bytes, its data has %d", clip(t.Name), t.DType, t.Shape, want, len(t.Data))
 	}
 }
+
+// bytes is the size of the data of a tensor that check has passed.
+func (t Tensor) bytes() int64 { return int64(Info{Shape: t.Shape}.Len()) * int64(t.DType.Size()) }
 
 // encodeHeader returns the JSON header, padded with spaces to a multiple of 8
 // so that the data begins aligned.
@@ -146,7 +170,7 @@ func encodeHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) 
 		}
 		b = append(b, '}')
 	}
-	offset := 0
+	offset := int64(0)
 	for _, t := range tensors {
 		if len(b) > 1 {
 			b = append(b, ',')
@@ -154,8 +178,8 @@ func encodeHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) 
 		b = append(appendString(b, t.Name), `:{"dtype":"`...)
 		b = append(append(b, t.DType...), `","shape":`...)
 		b = append(appendInts(b, t.Shape...), `,"data_offsets":`...)
-		b = append(appendInts(b, offset, offset+len(t.Data)), '}')
-		offset += len(t.Data)
+		b = append(appendInts(b, offset, offset+t.bytes()), '}')
+		offset += t.bytes()
 	}
 	b = append(b, '}')
 	for len(b)%8 != 0 {
@@ -179,7 +203,7 @@ func appendString(b []byte, s string) []byte {
 	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte{'\n'})...)
 }
 
-func appendInts(b []byte, list ...int) []byte {
+func appendInts[I int | int64](b []byte, list ...I) []byte {
 	b = append(b, '[')
 	for i, v := range list {
 		if i > 0 {

@@ -39,9 +39,9 @@ func TestEveryDTypeSurvivesARoundTrip(t *testing.T) {
 		for j := range data {
 			data[j] = byte(31*i + j)
 		}
-		tensors = append(tensors, Tensor{"t." + string(d.name), d.name, []int{2, 3}, data},
-			Tensor{"scalar." + string(d.name), d.name, nil, data[:d.size]},
-			Tensor{"empty." + string(d.name), d.name, []int{3, 0}, nil})
+		tensors = append(tensors, Tensor{Name: "t." + string(d.name), DType: d.name, Shape: []int{2, 3}, Data: data},
+			Tensor{Name: "scalar." + string(d.name), DType: d.name, Data: data[:d.size]},
+			Tensor{Name: "empty." + string(d.name), DType: d.name, Shape: []int{3, 0}})
 	}
 	path := filepath.Join(t.TempDir(), "all.safetensors")
 	meta := map[string]string{"format": "pt", "odd": "<&>\u2028\"\n é"}
@@ -77,8 +77,8 @@ func TestTypedTensorsReadBackAsValues(t *testing.T) {
 	i64 := []int64{-1, math.MaxInt64}
 	s := parsed(t, F32("f", f32, 2, 2), BF16("b", []uint16{0x3f80, 0xc000}, 2),
 		I32("i", []int32{-2, 7}, 2), I64("l", i64, 2), F32("s", []float32{4}),
-		Tensor{"h", "F16", []int{3}, []byte{0x00, 0x3c, 0x01, 0x00, 0x00, 0xfc}},
-		Tensor{"d", "F64", []int{2}, view([]float64{0.1, 1 + 0x1p-8 + 0x1p-40})})
+		Tensor{Name: "h", DType: "F16", Shape: []int{3}, Data: []byte{0x00, 0x3c, 0x01, 0x00, 0x00, 0xfc}},
+		Tensor{Name: "d", DType: "F64", Shape: []int{2}, Data: view([]float64{0.1, 1 + 0x1p-8 + 0x1p-40})})
 	want := map[string][]float32{"f": f32, "b": {1, -2}, "s": {4},
 		"h": {1, 0x1p-24, float32(math.Inf(-1))}, "d": {0.1, 1 + 0x1p-8}}
 	for name, w := range want {
@@ -154,16 +154,80 @@ func TestSameTensorsGiveTheSameBytes(t *testing.T) {
 	}
 }
 
+// Where the data comes from is not seen in the file, and tensors are asked for
+// theirs one after the other, in the order of the file.
+func TestFilledTensorsAreWrittenAsGivenOnes(t *testing.T) {
+	given := []Tensor{I64("l", []int64{-1, 5}, 2), F32("b", []float32{1, 2, 3}, 3), F32("a", []float32{4}, 1),
+		F32("none", nil, 0), BF16("0", []uint16{9}, 1)}
+	var asked []string
+	var mixed []Tensor
+	for i, g := range given {
+		if i != 2 { // one of them stays in memory
+			data := g.Data
+			g.Data, g.Fill = nil, func(dst []byte) error {
+				if len(dst) != len(data) {
+					t.Errorf("%s: %d bytes wanted, has %d", g.Name, len(dst), len(data))
+				}
+				asked = append(asked, g.Name)
+				copy(dst, data)
+				return nil
+			}
+		}
+		mixed = append(mixed, g)
+	}
+	dir := t.TempDir()
+	var files [2][]byte
+	for i, list := range [][]Tensor{given, mixed} {
+		path := filepath.Join(dir, "x")
+		if err := Write(path, list, map[string]string{"k": "v"}); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if files[i], err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(files[0], files[1]) {
+		t.Errorf("files differ:\n%q\n%q", files[0], files[1])
+	}
+	if want := []string{"l", "b", "none", "0"}; !slices.Equal(asked, want) {
+		t.Errorf("asked for %q, wanted %q", asked, want)
+	}
+}
+
+func TestFailedFillLeavesTheOldFileAndNothingElse(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "w.safetensors")
+	if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	lost := errors.New("device lost")
+	err := Write(path, []Tensor{
+		F32("a", make([]float32, 50000), 50000),
+		{Name: "b", DType: "F32", Shape: []int{2}, Fill: func([]byte) error { return lost }},
+		{Name: "c", DType: "F32", Shape: []int{2}, Fill: func([]byte) error { t.Error("called after a failure"); return nil }},
+	}, nil)
+	if !errors.Is(err, lost) {
+		t.Errorf("error is %v", err)
+	}
+	wantMessage(t, err, path, `tensor "b": device lost`)
+	wantFiles(t, dir, "w.safetensors")
+	if got, err := os.ReadFile(path); string(got) != "old" {
+		t.Errorf("old file holds %q, %v", got, err)
+	}
+}
+
 func TestInvalidTensorsAreAllNamedAndNothingIsWritten(t *testing.T) {
 	dir := t.TempDir()
 	err := Write(filepath.Join(dir, "x.st"), []Tensor{
 		F32("short", []float32{1, 2}, 3), F32("neg", nil, -1, -1), F32("twice", nil, 0), F32("twice", nil, 0),
-		{"kind", "F33", nil, nil}, F32("__metadata__", nil, 0), F32("\xff", nil, 0), F32("big", nil, 1<<30, 1<<30, 1<<30),
+		{Name: "kind", DType: "F33"}, F32("__metadata__", nil, 0), F32("\xff", nil, 0), F32("big", nil, 1<<30, 1<<30, 1<<30),
 		F32("deep", []float32{1}, slices.Repeat([]int{1}, 65)...),
+		{Name: "both", DType: "U8", Shape: []int{1}, Data: []byte{1}, Fill: func([]byte) error { panic("called") }},
 	}, map[string]string{"k": "\xfe"})
 	wantMessage(t, err, "x.st: ", `"short" is F32 [3] and needs 12 bytes, its data has 8`, `"neg": shape [-1 -1] has a negative`,
 		`"twice" is given twice`, `"kind" has dtype "F33"`, `called "__metadata__"`, `"\xff" is not UTF-8`,
-		`"big": shape`, `"deep" has 65 dimensions`, `metadata "k" is not UTF-8`)
+		`"big": shape`, `"deep" has 65 dimensions`, `metadata "k" is not UTF-8`, `"both" has both Data and Fill`)
 	wantFiles(t, dir)
 }
 
@@ -269,7 +333,7 @@ func TestFileCanBeReplacedWhileOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Write(path, []Tensor{{"renamed", "F32", []int{2}, b}}, nil); err != nil {
+	if err := Write(path, []Tensor{{Name: "renamed", DType: "F32", Shape: []int{2}, Data: b}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	got := make([]float32, 2)

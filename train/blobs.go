@@ -1,12 +1,8 @@
 package train
 
 import (
-	"bufio"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -15,72 +11,25 @@ import (
 	"meft/tensor"
 )
 
-// WriteBlobs writes arrays to a safetensors file and syncs it, one array at a
-// time: package safetensors wants all of them in memory at once, which for the
-// moments of a host table is as much memory again as the table. A file at path
-// is overwritten; write to a temporary folder and rename that.
+// WriteBlobs writes arrays to a safetensors file, whole or not at all: see
+// safetensors.Write. Tables are written from their own memory and device
+// tensors read one at a time, so that a checkpoint takes the host memory of the
+// largest device tensor.
 func WriteBlobs(path string, blobs []param.Blob, metadata map[string]string) error {
-	blobs = slices.Clone(blobs)
-	slices.SortFunc(blobs, func(a, b param.Blob) int { return strings.Compare(a.Name, b.Name) })
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriterSize(f, 1<<16)
-	header := blobHeader(blobs, metadata)
-	var size [8]byte
-	binary.LittleEndian.PutUint64(size[:], uint64(len(header)))
-	w.Write(size[:]) // an error of a bufio.Writer stays and comes back below
-	w.Write(header)
-	var buf []byte
-	for _, b := range blobs {
-		buf = slices.Grow(buf[:0], int(b.Bytes()))[:b.Bytes()]
-		b.Read(buf)
-		if _, err = w.Write(buf); err != nil {
-			break
+	tensors := make([]safetensors.Tensor, len(blobs))
+	for i, b := range blobs {
+		t := safetensors.Tensor{Name: b.Name, DType: fileType(b.DType), Shape: b.Dims, Data: b.View()}
+		if t.Data == nil {
+			t.Fill = b.Read
 		}
+		tensors[i] = t
 	}
-	if err == nil {
-		err = w.Flush()
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
-}
-
-// blobHeader is the JSON header of a safetensors file, padded to 8 bytes.
-func blobHeader(blobs []param.Blob, metadata map[string]string) []byte {
-	type entry struct {
-		DType   string   `json:"dtype"`
-		Shape   []int    `json:"shape"`
-		Offsets [2]int64 `json:"data_offsets"`
-	}
-	header := map[string]any{}
-	if len(metadata) > 0 {
-		header["__metadata__"] = metadata
-	}
-	at := int64(0)
-	for _, b := range blobs {
-		header[b.Name] = entry{fileType(b.DType), b.Dims, [2]int64{at, at + b.Bytes()}}
-		at += b.Bytes()
-	}
-	text, err := json.Marshal(header)
-	if err != nil {
-		panic(fmt.Sprintf("train: header: %v", err)) // strings and integers encode
-	}
-	for len(text)%8 != 0 {
-		text = append(text, ' ')
-	}
-	return text
+	return safetensors.Write(path, tensors, metadata)
 }
 
 // fileType is how a safetensors file names a type.
-func fileType(t tensor.DType) string {
-	return map[tensor.DType]string{tensor.F32: "F32", tensor.BF16: "BF16", tensor.I32: "I32"}[t]
+func fileType(t tensor.DType) safetensors.DType {
+	return map[tensor.DType]safetensors.DType{tensor.F32: "F32", tensor.BF16: "BF16", tensor.I32: "I32"}[t]
 }
 
 // ReadBlobs sets arrays from a safetensors file. The file holds exactly these
@@ -92,7 +41,25 @@ func ReadBlobs(path string, blobs []param.Blob) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	var problems []string
+	if problems := unlike(s, blobs); problems != nil {
+		return fmt.Errorf("%s: %s", path, strings.Join(problems, "\n  "))
+	}
+	for _, b := range blobs {
+		data, err := s.Bytes(b.Name)
+		if err == nil {
+			err = b.Write(data)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: tensor %q: %w", path, b.Name, err)
+		}
+		s.Release(b.Name)
+	}
+	return nil
+}
+
+// unlike lists how the tensors of a file differ from blobs in name, type and
+// shape.
+func unlike(s *safetensors.Set, blobs []param.Blob) (problems []string) {
 	want := map[string]bool{}
 	for _, b := range blobs {
 		want[b.Name] = true
@@ -100,7 +67,7 @@ func ReadBlobs(path string, blobs []param.Blob) (err error) {
 		switch {
 		case !ok:
 			problems = append(problems, fmt.Sprintf("tensor %q is missing, wanted %s %v", b.Name, fileType(b.DType), b.Dims))
-		case string(info.DType) != fileType(b.DType) || !slices.Equal(info.Shape, b.Dims):
+		case info.DType != fileType(b.DType) || !slices.Equal(info.Shape, b.Dims):
 			problems = append(problems, fmt.Sprintf("tensor %q is %s %v, wanted %s %v", b.Name, info.DType, info.Shape, fileType(b.DType), b.Dims))
 		}
 	}
@@ -109,16 +76,5 @@ func ReadBlobs(path string, blobs []param.Blob) (err error) {
 			problems = append(problems, fmt.Sprintf("tensor %q is not wanted", name))
 		}
 	}
-	if problems != nil {
-		return fmt.Errorf("%s: %s", path, strings.Join(problems, "\n  "))
-	}
-	for _, b := range blobs {
-		data, err := s.Bytes(b.Name)
-		if err != nil {
-			return err
-		}
-		b.Write(data)
-		s.Release(b.Name)
-	}
-	return nil
+	return problems
 }
