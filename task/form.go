@@ -220,10 +220,15 @@ func columnList(r Row) string {
 // After an error in one row the next one is read if the consumer goes on. A row
 // of the form squad holds several examples; every other row holds one.
 func Examples(path string, o ReadOptions) iter.Seq2[Example, error] {
+	return o.examples(Read(path, o))
+}
+
+// examples gives rows their meaning.
+func (o ReadOptions) examples(rows iter.Seq2[Row, error]) iter.Seq2[Example, error] {
 	return func(yield func(Example, error) bool) {
 		var f form
 		file := ""
-		for row, err := range Read(path, o) {
+		for row, err := range rows {
 			if err == nil && row.File != file {
 				file = row.File
 				if f, err = o.detect(row); err != nil {

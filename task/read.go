@@ -208,25 +208,30 @@ func readFile(path, format string) iter.Seq2[Row, error] {
 			readParquet(f, path, yield)
 			return
 		}
-		r, err := decompress(f)
-		if err != nil {
-			fail(fmt.Errorf("%s: %w", path, err))
-			return
-		}
-		switch format {
-		case "jsonl", "ndjson":
-			readLines(r, path, yield)
-		case "json":
-			readJSON(r, path, yield)
-		case "csv":
-			readCSV(r, path, ',', yield)
-		case "tsv":
-			readCSV(r, path, '\t', yield)
-		case "txt":
-			readText(r, path, yield)
-		default:
-			fail(fmt.Errorf("%s: format %q is not known; known: %s", path, format, strings.Join(extensions(), ", ")))
-		}
+		readStream(f, path, format, yield)
+	}
+}
+
+// readStream hands out the rows of a text.
+func readStream(r io.Reader, path, format string, yield func(Row, error) bool) {
+	b, err := decompress(r)
+	if err != nil {
+		yield(Row{File: path}, fmt.Errorf("%s: %w", path, err))
+		return
+	}
+	switch format {
+	case "jsonl", "ndjson":
+		readLines(b, path, yield)
+	case "json":
+		readJSON(b, path, yield)
+	case "csv":
+		readCSV(b, path, ',', yield)
+	case "tsv":
+		readCSV(b, path, '\t', yield)
+	case "txt":
+		readText(b, path, yield)
+	default:
+		panic(fmt.Sprintf("readStream: format %q was not checked", format))
 	}
 }
 
