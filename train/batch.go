@@ -106,9 +106,6 @@ func (b *Batches) Options() BatchOptions { return b.o }
 // Data is what the batches are cut from.
 func (b *Batches) Data() *Data { return b.data }
 
-// Bins is the number of bins, and with no packing the number of examples.
-func (b *Batches) Bins() int { return b.units }
-
 // MicroPerEpoch is the number of micro-batches of an epoch, the last of which
 // may be smaller.
 func (b *Batches) MicroPerEpoch() int { return (b.units + b.o.Size - 1) / b.o.Size }

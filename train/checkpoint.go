@@ -68,9 +68,7 @@ func copyMode(dir, like string) error {
 
 // write fills a checkpoint folder and returns its size in bytes.
 func (t *Trainer) write(dir string) (int64, error) {
-	for _, table := range t.Params.Tables {
-		table.Flush() // rows that have put off steps are not what they will be read as
-	}
+	t.flush()
 	if err := t.Save(dir); err != nil {
 		return 0, err
 	}
@@ -94,6 +92,13 @@ func (t *Trainer) write(dir string) (int64, error) {
 		return 0, err
 	}
 	return bytes + int64(len(text)) + 1, syncFolder(dir)
+}
+
+// flush makes the steps that idle rows of tables have put off.
+func (t *Trainer) flush() {
+	for _, table := range t.Params.Tables {
+		table.Flush()
+	}
 }
 
 // replaceFolder puts tmp at final. A folder that is there already (damaged, or

@@ -57,6 +57,16 @@ type Dataset struct {
 	Report     *task.Report `json:"report,omitempty"` // what was cut or dropped while reading
 }
 
+// NewDataset is the account of the data behind b; report may be nil.
+func NewDataset(split string, b *Batches, report *task.Report) Dataset {
+	d := Dataset{Split: split, Examples: b.data.Len(), Tokens: b.data.Tokens(), Supervised: b.data.Supervised(),
+		Longest: b.data.Longest(), Steps: b.StepsPerEpoch(), Report: report}
+	if b.o.Packing {
+		d.Bins = b.units
+	}
+	return d
+}
+
 // Step is one optimizer step.
 type Step struct {
 	Step                      int     `json:"step"`  // from 1

@@ -90,7 +90,7 @@ func seal(dir string) (hashes map[string]string, bytes int64, err error) {
 		if err != nil {
 			return err
 		}
-		sum, n, err := hashFile(path, (*os.File).Sync)
+		sum, n, err := syncAndHash(path)
 		hashes[filepath.ToSlash(rel)] = sum
 		bytes += n
 		return err
@@ -98,18 +98,25 @@ func seal(dir string) (hashes map[string]string, bytes int64, err error) {
 	return hashes, bytes, err
 }
 
-// hashFile returns a file's SHA-256 and its size, after doing something with it.
-func hashFile(path string, before func(*os.File) error) (sum string, n int64, err error) {
+// syncAndHash makes a file survive a power cut, and is then hashFile.
+func syncAndHash(path string) (sum string, n int64, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return "", 0, err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return "", 0, err
+	}
+	return hashFile(path)
+}
+
+// hashFile returns a file's SHA-256 in hexadecimal and its size.
+func hashFile(path string) (sum string, n int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", 0, err
 	}
 	defer f.Close()
-	if before != nil {
-		if err := before(f); err != nil {
-			return "", 0, err
-		}
-	}
 	h := sha256.New()
 	if n, err = io.Copy(h, f); err != nil {
 		return "", 0, err
@@ -126,7 +133,7 @@ func verify(dir string, hashes map[string]string) error {
 			problems = append(problems, fmt.Sprintf("%q is no path inside the folder", file))
 			continue
 		}
-		sum, _, err := hashFile(filepath.Join(dir, filepath.FromSlash(file)), nil)
+		sum, _, err := hashFile(filepath.Join(dir, filepath.FromSlash(file)))
 		switch {
 		case missing(err):
 			problems = append(problems, file+" is missing")

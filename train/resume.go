@@ -2,7 +2,6 @@ package train
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -106,11 +105,9 @@ func (t *Trainer) restoreBest(step int) error {
 	if err != nil {
 		return fmt.Errorf("load_best_model_at_end: %w", err)
 	}
-	for _, table := range t.Params.Tables {
-		table.Flush() // or steps put off would be made on the restored rows
-	}
+	t.flush() // or steps put off would be made on the restored rows
 	if err := t.Load(c.Dir); err != nil {
-		return errors.Join(fmt.Errorf("load_best_model_at_end: %w", err))
+		return fmt.Errorf("load_best_model_at_end: %w", err)
 	}
 	return nil
 }

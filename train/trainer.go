@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"meft/method"
@@ -21,16 +19,6 @@ type When struct {
 }
 
 func (w When) never() bool { return w == When{} }
-
-// Evaluation says how a run is measured and what follows from it.
-type Evaluation struct {
-	Evaluator *Evaluator
-	When      When
-	Metric    string  // that counts: loss (also ""), exact_match, contains or f1
-	Patience  int     // stop after so many evaluations in a row without improvement; 0 for never
-	Threshold float64 // an improvement by less than this does not count for Patience
-	LoadBest  bool    // keep a checkpoint of the best evaluation and end with its weights
-}
 
 // Trainer is the loop. Its fields are set once, by hand, and never change.
 type Trainer struct {
@@ -144,23 +132,7 @@ func (t *Trainer) check() error {
 	if t.Dir != "" && (t.Save == nil || t.Load == nil) {
 		panic("train: a Trainer with a folder and no Save or Load")
 	}
-	if e := &t.Evaluation; !e.When.never() {
-		if !slices.Contains(metrics(), e.metric()) {
-			add("metric_for_best_model is %q; wanted one of %s", e.Metric, strings.Join(metrics(), ", "))
-		}
-		problems = append(problems, e.Evaluator.check())
-	}
-	if t.Evaluation.LoadBest && (t.Evaluation.When.never() || t.Dir == "") {
-		add("load_best_model_at_end needs eval_strategy and an output folder")
-	}
-	return errors.Join(problems...)
-}
-
-func (e *Evaluation) metric() string {
-	if e.Metric == "" {
-		return "loss"
-	}
-	return strings.TrimPrefix(e.Metric, "eval_") // as Hugging Face spells it
+	return errors.Join(append(problems, t.Evaluation.check(t.Dir))...)
 }
 
 // identify notes what this run is.
@@ -169,12 +141,6 @@ func (t *Trainer) identify() {
 		t.state.Format, t.state.Settings, t.state.Data = stateFormat, t.identity(), t.Batches.data.Fingerprint()
 		t.identified = true
 	}
-}
-
-// exhausted reports whether patience has run out.
-func (t *Trainer) exhausted() bool {
-	p := t.Evaluation.Patience
-	return p > 0 && t.state.Misses >= p
 }
 
 // after does what follows a step: evaluate, then save.
@@ -201,54 +167,6 @@ func (t *Trainer) due(w When) bool {
 	return !w.never() && (step == t.Steps || w.Steps > 0 && step%w.Steps == 0 || w.Epoch && t.Batches.EpochEnd(step-1))
 }
 
-// evaluate measures, and reports whether it is the best so far.
-func (t *Trainer) evaluate(ctx context.Context) (improved bool, err error) {
-	m, err := t.Evaluation.Evaluator.Run(ctx)
-	if err != nil {
-		return false, fmt.Errorf("evaluation after step %d: %w", t.state.Step, err)
-	}
-	metric := t.Evaluation.metric()
-	value, ok := m.Value(metric)
-	if !ok {
-		return false, fmt.Errorf("metric_for_best_model is %q, which the evaluation does not measure; give validation data or questions", metric)
-	}
-	s := &t.state
-	s.Evaluated = s.Step
-	improved = s.Best == nil || better(metric, value, s.Best.Value, 0)
-	if s.Best == nil || better(metric, value, s.Best.Value, t.Evaluation.Threshold) {
-		s.Misses = 0
-	} else {
-		s.Misses++
-	}
-	if improved {
-		s.Best = &Best{metric, value, s.Step}
-	}
-	t.saved = -1
-	t.emit(t.evalEvent(m, improved))
-	t.logEvaluation(m)
-	return improved, nil
-}
-
-// better reports whether a value is better than the best by more than margin.
-func better(metric string, value, best, margin float64) bool {
-	if metric == "loss" {
-		return value < best-margin
-	}
-	return value > best+margin
-}
-
-func (t *Trainer) evalEvent(m Measured, improved bool) Eval {
-	e := Eval{Step: t.state.Step, Epoch: t.Batches.Epoch(t.state.Step), Best: improved, Duration: m.Seconds, Seconds: t.seconds()}
-	if t.Evaluation.Evaluator.Batches != nil {
-		loss, p := m.Loss, m.Perplexity()
-		e.Loss, e.Perplexity, e.SupervisedTokens = &loss, &p, m.Supervised
-	}
-	if s := m.Scores; s != nil {
-		e.Examples, e.ExactMatch, e.Contains, e.F1 = s.N, &s.Exact.Value, &s.Contains.Value, &s.F1.Value
-	}
-	return e
-}
-
 // finish ends a run that needs no more steps.
 func (t *Trainer) finish() (Result, error) {
 	reason := "done"
@@ -262,6 +180,7 @@ func (t *Trainer) finish() (Result, error) {
 		}
 		r.Restored = true
 	}
+	t.logResult(r)
 	t.emit(Done{Step: r.Step, Epoch: r.Epoch, Reason: reason, Loss: r.Loss, Tokens: r.Tokens, Best: r.Best, Restored: r.Restored, Seconds: r.Seconds})
 	return r, t.Model.Device().Sync()
 }

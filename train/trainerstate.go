@@ -69,8 +69,8 @@ func (t *Trainer) logEvaluation(m Measured) {
 // own.
 func (t *Trainer) LogHistory() []LogEntry { return t.log }
 
-// LogResult adds the last entry of a run that is done, Hugging Face's summary.
-func (t *Trainer) LogResult(r Result) {
+// logResult adds the last entry of a run that is done, Hugging Face's summary.
+func (t *Trainer) logResult(r Result) {
 	per := func(n float64) float64 { return n / max(r.Seconds, 1e-9) }
 	t.log = append(t.log, LogEntry{
 		"epoch": r.Epoch, "step": float64(r.Step), "total_flos": t.flos(), "train_loss": r.Loss, "train_runtime": r.Seconds,
