@@ -72,6 +72,9 @@ func saveFull(dir string, b *base, set *param.Set) error {
 	if err := train.WriteBlobs(filepath.Join(dir, "model.safetensors"), set.Weights(), map[string]string{"format": "pt"}); err != nil {
 		return err
 	}
+	if b.dir == "" {
+		return nil // a built-in shape has no files
+	}
 	entries, err := os.ReadDir(b.dir)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"strings"
 
 	"meft/cpu"
@@ -70,8 +71,34 @@ func newJob(c Config) (*job, error) {
 			return nil, err
 		}
 	}
+	if b.dir == "" && b.random && c.Data == "" {
+		j.data, j.report = randomRows(b.config, c)
+	}
 	j.resize()
 	return j, nil
+}
+
+// randomRows stand for data in measurements on a built-in shape: two steps'
+// worth of full rows of random tokens, all of them trained.
+func randomRows(m model.Config, c Config) (*train.Data, *task.Report) {
+	r := rand.New(rand.NewPCG(c.Seed, 0))
+	length := c.MaxLength
+	if length == 0 || length > m.MaxPositions {
+		length = m.MaxPositions
+	}
+	d, report := &train.Data{}, &task.Report{}
+	for range 2 * c.Batch * c.Accumulation {
+		x := task.Encoded{IDs: make([]int32, length), Train: make([]bool, length), Supervised: length - 1, EOS: true}
+		for i := range x.IDs {
+			x.IDs[i] = int32(r.IntN(m.Vocab))
+			x.Train[i] = i > 0
+		}
+		report.Add(task.Example{}, x)
+		if err := d.Add(x, "", 0); err != nil {
+			panic(fmt.Sprintf("meft: random rows: %v", err)) // they have tokens
+		}
+	}
+	return d, report
 }
 
 // checkConfig reports every value that no run can have, in one error.

@@ -112,6 +112,9 @@ func (p *Plan) Groups() []tensor.Group { return p.Ledger.Groups(memoryGroup) }
 
 // memoryGroup is the part of a run that a tensor belongs to.
 func memoryGroup(e tensor.Entry) string {
+	if e.Pool == tensor.Pinned {
+		return "staging"
+	}
 	for _, g := range []struct{ prefix, name string }{
 		{"weights.", "model weights"}, {"grads.", "weight gradients"}, {"acts.", "activations"}, {"overlay acts", "activations"},
 		{"cache.", "keys and values of generation"}, {"scratch.", "scratch"}, {"overlay branch", "method scratch"}, {"branch.", "method scratch"},

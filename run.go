@@ -39,7 +39,7 @@ func Train(ctx context.Context, c Config, observe func(train.Event)) (*Result, e
 		return nil, err
 	}
 	if j.data == nil {
-		return nil, &UsageError{fmt.Errorf("no training rows: give --model FOLDER and --data FILE")}
+		return nil, &UsageError{fmt.Errorf("no training rows: give --model FOLDER and --data FILE (or --shape NAME --random_weights for a measurement)")}
 	}
 	plan, err := j.plan()
 	if err != nil {
@@ -63,10 +63,10 @@ func Train(ctx context.Context, c Config, observe func(train.Event)) (*Result, e
 // run trains with everything built.
 func (j *job) run(ctx context.Context, d runDir, e *engine, p *pieces, plan *Plan, observe func(train.Event)) (*Result, error) {
 	t := j.trainer(d.dir, e, p)
-	from := -1
+	from, passed := -1, []string(nil)
 	if j.config.Resume != "" {
 		var err error
-		if from, err = resume(t, d.dir); err != nil {
+		if from, passed, err = resume(t, d); err != nil {
 			return nil, err
 		}
 	} else if err := d.begin(j.config); err != nil {
@@ -78,6 +78,9 @@ func (j *job) run(ctx context.Context, d runDir, e *engine, p *pieces, plan *Pla
 	}
 	t.Observe = train.Tee(events.Observe, observe)
 	j.announce(t.Observe, plan, p, from)
+	for _, damage := range passed {
+		t.Observe(train.Note{Step: from, Text: fmt.Sprintf("%s; going on from checkpoint-%d", damage, from)})
+	}
 	r, err := t.Run(ctx)
 	out := &Result{Result: r, Dir: d.dir, Device: e.ledger.Peak(tensor.OnDevice), Host: e.ledger.Peak(tensor.Pinned) + e.ledger.Peak(tensor.OnHost)}
 	if err != nil {
@@ -89,17 +92,21 @@ func (j *job) run(ctx context.Context, d runDir, e *engine, p *pieces, plan *Pla
 	return out, errors.Join(err, events.Close())
 }
 
-// resume sets the trainer to the newest good checkpoint and returns its step:
-// -1 if the run was ended before it had one, so that it begins anew.
-func resume(t *train.Trainer, dir string) (int, error) {
-	c, err := train.Newest(dir)
+// resume sets the trainer to the newest good checkpoint and returns its step,
+// -1 if the run was ended before it had one, so that it begins anew; and what
+// is wrong with newer checkpoints that were passed over.
+func resume(t *train.Trainer, d runDir) (from int, passed []string, err error) {
+	c, err := train.Newest(d.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return -1, nil
+		return -1, nil, d.sweep()
 	}
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	return c.State.Step, t.Resume(c)
+	if err := t.Resume(c); err != nil {
+		return 0, nil, err
+	}
+	return c.State.Step, c.Damaged, d.sweep()
 }
 
 // outputName is the folder a run's result is in.
@@ -183,14 +190,13 @@ func (j *job) load(dir string, e *engine) error {
 // replaceFolder writes a folder beside its place and puts it there when it is
 // complete.
 func replaceFolder(path string, write func(dir string) error) error {
-	tmp := fmt.Sprintf("%s.tmp-%d", path, os.Getpid())
-	if err := os.RemoveAll(tmp); err != nil {
+	tmp, err := os.MkdirTemp(filepath.Dir(path), halfWritten(filepath.Base(path))+"*")
+	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(tmp, 0o755); err != nil {
-		return err
+	if err = os.Chmod(tmp, 0o755); err == nil { // MkdirTemp makes folders for the owner alone
+		err = write(tmp)
 	}
-	err := write(tmp)
 	if err == nil {
 		err = os.RemoveAll(path)
 	}

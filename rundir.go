@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"meft/train"
 )
 
 // runDir is the folder of a run.
@@ -28,15 +30,18 @@ func (d runDir) check(c *Config) error {
 		}
 		return d.empty()
 	}
+	if c.Overwrite && c.Resume == "" {
+		if c.ChatDate == "" {
+			c.ChatDate = today()
+		}
+		return nil
+	}
 	old := Defaults()
 	if err := old.SetFile(configPath(d.dir)); err != nil {
 		return err
 	}
 	if c.ChatDate == "" {
 		c.ChatDate = old.ChatDate
-	}
-	if c.Overwrite && c.Resume == "" {
-		return nil
 	}
 	if diff := c.Differences(old); len(diff) > 0 {
 		return fmt.Errorf("%s: holds a run of another configuration:\n  %s\nchoose another --output_dir, or --overwrite_output_dir to delete that run", d.dir, strings.Join(diff, "\n  "))
@@ -47,7 +52,8 @@ func (d runDir) check(c *Config) error {
 	return nil
 }
 
-// empty refuses a folder with files that are not a run's.
+// empty refuses a folder with files that are not a run's. What a run left that
+// was killed while it wrote its configuration is no file of the user's.
 func (d runDir) empty() error {
 	entries, err := os.ReadDir(d.dir)
 	if os.IsNotExist(err) {
@@ -56,24 +62,25 @@ func (d runDir) empty() error {
 	if err != nil {
 		return err
 	}
-	if len(entries) > 0 {
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), halfWritten("config.yaml")) {
+			continue
+		}
 		return fmt.Errorf("%s: is not empty and holds no run (no config.yaml); choose another --output_dir", d.dir)
 	}
 	return nil
 }
 
-// begin makes the folder of a new run, after removing an old one's files.
+// begin makes the folder of a new run, after removing an old one's files. The
+// old configuration goes last, when the new one takes its place, so that the
+// folder is a run's at every moment.
 func (d runDir) begin(c Config) error {
 	if c.Overwrite && exists(configPath(d.dir)) {
-		old, err := filepath.Glob(filepath.Join(d.dir, "*checkpoint-*"))
-		if err != nil {
+		if err := train.RemoveCheckpoints(d.dir); err != nil {
 			return err
 		}
-		for _, name := range []string{"config.yaml", "events.jsonl", "adapter", "model"} {
-			old = append(old, filepath.Join(d.dir, name))
-		}
-		for _, path := range old {
-			if err := os.RemoveAll(path); err != nil {
+		for _, name := range []string{"events.jsonl", "adapter", "model"} {
+			if err := os.RemoveAll(filepath.Join(d.dir, name)); err != nil {
 				return err
 			}
 		}
@@ -81,31 +88,62 @@ func (d runDir) begin(c Config) error {
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
 		return err
 	}
+	if err := d.sweep(); err != nil {
+		return err
+	}
 	return writeFile(configPath(d.dir), c.YAML())
 }
 
+// sweep removes what a killed run left half written, but for checkpoints, which
+// the trainer looks after.
+func (d runDir) sweep() error {
+	entries, err := os.ReadDir(d.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		for _, name := range []string{"config.yaml", "adapter", "model"} {
+			if strings.HasPrefix(e.Name(), halfWritten(name)) {
+				if err := os.RemoveAll(filepath.Join(d.dir, e.Name())); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// halfWritten begins the names under which a file or folder is written before
+// it is put in its place.
+func halfWritten(name string) string { return ".tmp-" + name + "-" }
+
 // room checks that the disk holds the result and two checkpoints, the one being
-// written and the one before.
+// written and the one before. A run that is resumed has the one before.
 func (d runDir) room(p *Plan, j *job) error {
 	result := 4 * p.Trained
 	need := result
-	if j.config.SaveStrategy != "no" {
-		need += 2 * 3 * result // weights and two moments
+	checkpoints, what := int64(2), "its result and two checkpoints"
+	if j.config.Resume != "" {
+		checkpoints, what = 1, "its result and a checkpoint"
 	}
+	if j.config.SaveStrategy == "no" {
+		checkpoints, what = 0, "its result"
+	}
+	need += checkpoints * 3 * result // weights and two moments
 	at := d.dir
 	for !exists(at) && filepath.Dir(at) != at {
 		at = filepath.Dir(at)
 	}
 	free, ok := freeDisk(at)
 	if ok && free < need {
-		return fmt.Errorf("%s: the disk has %v free, this run writes %v (its result and two checkpoints): %v missing", d.dir, Size(free), Size(need), Size(need-free))
+		return fmt.Errorf("%s: the disk has %v free, this run writes %v (%s): %v missing; free some, or choose an --output_dir on another disk", d.dir, Size(free), Size(need), what, Size(need-free))
 	}
 	return nil
 }
 
 // writeFile puts data into a file atomically.
 func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-"+filepath.Base(path)+"-*")
+	f, err := os.CreateTemp(filepath.Dir(path), halfWritten(filepath.Base(path))+"*")
 	if err != nil {
 		return err
 	}

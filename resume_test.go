@@ -1,0 +1,340 @@
+package meft
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"meft/train"
+)
+
+// A run that is killed again and again at any moment, also while it writes a
+// checkpoint, with another number of threads each time, ends with the bytes of
+// the run that was left alone.
+func TestKilledAndResumedRunEqualsTheUninterruptedOne(t *testing.T) {
+	for _, m := range []string{"meft", "parallel", "full"} {
+		t.Run(m, func(t *testing.T) {
+			c := newRun(t, m)
+			if m == "parallel" {
+				c.ValSize, c.EvalStrategy, c.EvalSteps, c.KeepBest, c.SaveLimit = 4, "steps", 2, true, 2
+			}
+			began := time.Now()
+			mustTrain(t, c)
+			took := time.Since(began)
+			want := result(t, c)
+
+			two := c
+			two.OutputDir, two.Threads = filepath.Join(t.TempDir(), "two"), 2
+			mustTrain(t, two)
+			if !bytes.Equal(result(t, two), want) {
+				t.Error("1 thread and 2 threads give different bytes")
+			}
+			killUntilDone(t, c, took, want)
+		})
+	}
+}
+
+// moments are globs in a run folder; a run dies when they match, so inside the
+// writing of the configuration, of checkpoints and of the result.
+func moments() []string {
+	return []string{
+		".tmp-config.yaml-*", "config.yaml", "events.jsonl", ".tmp-checkpoint-*", ".tmp-checkpoint-*/optimizer.safetensors",
+		".tmp-checkpoint-*/meft_state.json", "checkpoint-*", "*adapter*", "*model*",
+	}
+}
+
+func killUntilDone(t *testing.T, c Config, took time.Duration, want []byte) {
+	t.Helper()
+	r := killer(t)
+	c.OutputDir = filepath.Join(t.TempDir(), "killed")
+	kills, broken := 0, 0
+	const most = 14
+	for n := 0; ; n++ {
+		task := childTask{Config: c}
+		task.Config.Threads = 1 + r.IntN(2)
+		if exists(configPath(c.OutputDir)) {
+			task.Config.Resume = "true"
+		}
+		switch m := moments(); {
+		case n < len(m):
+			task.KillAt = m[n]
+			if made, _ := filepath.Glob(filepath.Join(c.OutputDir, m[n])); len(made) > 0 {
+				task.KillOf = len(made) + 1 // the next one
+			}
+		case n < most:
+			task.KillIn = 1 + time.Duration(r.Int64N(int64(took)))
+		}
+		report, killed := startChild(t, task)
+		if report.Error != "" {
+			t.Fatalf("after %d kills, %v: %s", kills, names(t, c.OutputDir), report.Error)
+		}
+		left, err := filepath.Glob(filepath.Join(c.OutputDir, ".tmp-checkpoint-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if killed {
+			kills++
+			broken += len(left)
+			continue
+		}
+		if len(left) > 0 {
+			t.Errorf("a finished run leaves %v", left)
+		}
+		if !bytes.Equal(result(t, c), want) {
+			t.Fatalf("after %d kills the result has other bytes", kills)
+		}
+		if n >= len(moments()) {
+			break
+		}
+		// It came to its end between two kills: what is left to try, it tries as
+		// the resumption of a finished run.
+	}
+	t.Logf("killed %d times, %d of them inside a checkpoint", kills, broken)
+	if kills < 3 {
+		t.Errorf("killed %d times only", kills)
+	}
+	mustHaveEverySteponce(t, c)
+}
+
+// mustHaveEverySteponce reads events.jsonl: whatever was cut off and made again,
+// every step is listed once and in order.
+func mustHaveEverySteponce(t *testing.T, c Config) {
+	t.Helper()
+	events, err := train.ReadEvents(filepath.Join(c.OutputDir, "events.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, memory, done := 1, 0, 0
+	for _, e := range events {
+		switch e := e.(type) {
+		case train.Step:
+			if e.Step != want {
+				t.Fatalf("events.jsonl lists step %d, wanted %d", e.Step, want)
+			}
+			want++
+		case train.Memory:
+			memory++
+		case train.Done:
+			done++
+		}
+	}
+	if want != c.MaxSteps+1 || memory != 1 || done != 1 {
+		t.Errorf("events.jsonl has %d steps, %d memory and %d done events; wanted %d, 1 and 1", want-1, memory, done, c.MaxSteps)
+	}
+}
+
+func TestResumeOfAFinishedRunGivesTheSameResult(t *testing.T) {
+	c := newRun(t, "meft")
+	mustTrain(t, c)
+	want := result(t, c)
+	c.Resume = "true"
+	if r := mustTrain(t, c); r.Step != c.MaxSteps {
+		t.Errorf("resumed at step %d, wanted %d", r.Step, c.MaxSteps)
+	}
+	if !bytes.Equal(result(t, c), want) {
+		t.Error("the result has other bytes")
+	}
+}
+
+// stoppedRun trains until so many steps are made and then has its context end,
+// as Ctrl-C does.
+func stoppedRun(t *testing.T, c Config, steps int) error {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err := Train(ctx, c, func(e train.Event) {
+		if s, ok := e.(train.Step); ok && s.Step == steps {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("stopped after step %d: %v", steps, err)
+	}
+	return err
+}
+
+// wanted is the result of c uninterrupted, in another folder.
+func wanted(t *testing.T, c Config) []byte {
+	t.Helper()
+	c.OutputDir = filepath.Join(t.TempDir(), "whole")
+	mustTrain(t, c)
+	return result(t, c)
+}
+
+func TestInterruptedRunWritesACheckpointAndGoesOn(t *testing.T) {
+	for _, strategy := range []string{"steps", "epoch", "no"} {
+		c := newRun(t, "meft")
+		c.SaveStrategy, c.Packing = strategy, strategy == "epoch"
+		want := wanted(t, c)
+		err := stoppedRun(t, c, 4)
+		if !strings.Contains(err.Error(), "checkpoint-4") || !strings.Contains(err.Error(), "--resume") {
+			t.Errorf("save_strategy %s: the error does not say where the run goes on: %v", strategy, err)
+		}
+		if exists(filepath.Join(c.OutputDir, "adapter")) {
+			t.Errorf("save_strategy %s: an interrupted run wrote a result", strategy)
+		}
+		c.Resume = "true"
+		mustTrain(t, c)
+		if !bytes.Equal(result(t, c), want) {
+			t.Errorf("save_strategy %s: the result has other bytes", strategy)
+		}
+	}
+}
+
+func TestWithoutCheckpointsTheResultIsTheSame(t *testing.T) {
+	c := newRun(t, "parallel")
+	want := wanted(t, c)
+	c.SaveStrategy = "no"
+	mustTrain(t, c)
+	if !bytes.Equal(result(t, c), want) {
+		t.Error("the result has other bytes")
+	}
+	if made, _ := train.Checkpoints(c.OutputDir); len(made) > 0 {
+		t.Errorf("save_strategy no wrote checkpoints %v", made)
+	}
+}
+
+// A run that ended before its first checkpoint begins anew on resume.
+func TestResumeBeforeTheFirstCheckpoint(t *testing.T) {
+	c := newRun(t, "meft")
+	want := wanted(t, c)
+	if _, killed := startChild(t, childTask{Config: c, KillAt: "events.jsonl"}); !killed {
+		t.Fatal("the run was not killed")
+	}
+	if made, _ := train.Checkpoints(c.OutputDir); len(made) > 0 {
+		t.Skipf("the machine was so slow to kill that there is checkpoint %v", made)
+	}
+	c.Resume = "true"
+	mustTrain(t, c)
+	if !bytes.Equal(result(t, c), want) {
+		t.Error("the result has other bytes")
+	}
+	mustHaveEverySteponce(t, c)
+}
+
+// What a run that was killed while it wrote its configuration left is no
+// obstacle for the same command given again.
+func TestRunKilledBeforeItHadAConfigurationBeginsAgain(t *testing.T) {
+	c := newRun(t, "meft")
+	if err := os.MkdirAll(c.OutputDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	half := filepath.Join(c.OutputDir, ".tmp-config.yaml-123")
+	put(t, half, "model: x")
+	mustTrain(t, c)
+	if exists(half) {
+		t.Errorf("%s is still there", half)
+	}
+}
+
+func TestResumePassesOverDamagedCheckpoints(t *testing.T) {
+	damages := map[string]func(t *testing.T, dir string){
+		"truncated": func(t *testing.T, dir string) {
+			path := filepath.Join(dir, adapterWeightsFile)
+			put(t, path, string(get(t, path)[:100]))
+		},
+		"one bit": func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "optimizer.safetensors")
+			data := get(t, path)
+			data[len(data)-9] ^= 4
+			put(t, path, string(data))
+		},
+		"no state": func(t *testing.T, dir string) {
+			if err := os.Remove(filepath.Join(dir, "meft_state.json")); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+	for name, damage := range damages {
+		t.Run(name, func(t *testing.T) {
+			c := newRun(t, "meft")
+			mustTrain(t, c)
+			want := result(t, c)
+			damage(t, filepath.Join(c.OutputDir, "checkpoint-12"))
+			c.Resume = "true"
+			var notes []string
+			_, err := Train(t.Context(), c, func(e train.Event) {
+				if n, ok := e.(train.Note); ok {
+					notes = append(notes, n.Text)
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(result(t, c), want) {
+				t.Error("the result has other bytes")
+			}
+			all := strings.Join(notes, "\n")
+			if !strings.Contains(all, "checkpoint-12") || !strings.Contains(all, "going on from checkpoint-9") {
+				t.Errorf("no note says that a checkpoint was passed over, and why: %q", notes)
+			}
+		})
+	}
+}
+
+func TestResumeIsRefusedWhenNoCheckpointIsGood(t *testing.T) {
+	c := newRun(t, "meft")
+	c.MaxSteps, c.SaveSteps = 2, 1
+	mustTrain(t, c)
+	for _, name := range []string{"checkpoint-1", "checkpoint-2"} {
+		put(t, filepath.Join(c.OutputDir, name, "meft_state.json"), "{")
+	}
+	before := names(t, c.OutputDir)
+	c.Resume = "true"
+	refused(t, c, "no checkpoint is good", "checkpoint-1", "checkpoint-2")
+	if after := names(t, c.OutputDir); !slices.Equal(before, after) {
+		t.Errorf("the folder had %v, has %v", before, after)
+	}
+}
+
+func TestResumeWithAnotherConfigurationNamesTheOptions(t *testing.T) {
+	c := newRun(t, "meft")
+	stoppedRun(t, c, 4)
+	other := c
+	other.Resume, other.LearningRate, other.Seed = "true", 5e-3, 7
+	other.Settings = map[string]string{"meft_neurons": "96", "meft_top_k": "4", "meft_experts": "8", "meft_probe": "3", "meft_buffer": "40"}
+	refused(t, other, "learning_rate", "0.005", "0.01", "seed", "meft_top_k", "--overwrite_output_dir")
+	for _, unchanged := range []string{"meft_probe", "max_steps"} {
+		_, err := Train(t.Context(), other, nil)
+		if strings.Contains(err.Error(), unchanged) {
+			t.Errorf("the message names %s, which is the same: %v", unchanged, err)
+		}
+	}
+}
+
+// Rows that changed since would make another run of it, though the
+// configuration names the same file.
+func TestResumeWithOtherRowsIsRefused(t *testing.T) {
+	c := newRun(t, "meft")
+	stoppedRun(t, c, 4)
+	put(t, c.Data, string(get(t, c.Data))+`{"prompt": "more ", "completion": "rows"}`+"\n")
+	c.Resume = "true"
+	refused(t, c, "data")
+}
+
+func TestOverwriteBeginsAnew(t *testing.T) {
+	c := newRun(t, "meft")
+	other := c
+	other.LearningRate, other.MaxSteps, other.SaveSteps = 1e-3, 20, 4
+	mustTrain(t, other)
+	want := wanted(t, c)
+	mine := filepath.Join(c.OutputDir, "notes.txt")
+	put(t, mine, "kept")
+	c.Overwrite = true
+	mustTrain(t, c)
+	if !bytes.Equal(result(t, c), want) {
+		t.Error("the result has other bytes than without the other run before it")
+	}
+	if made, _ := train.Checkpoints(c.OutputDir); !slices.Equal(made, []int{3, 6, 9, 12}) {
+		t.Errorf("checkpoints %v, wanted those of this run only", made)
+	}
+	if !exists(mine) {
+		t.Error("a file that is no run's was deleted")
+	}
+}
