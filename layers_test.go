@@ -35,7 +35,7 @@ var outside = map[string][]string{
 	"token":         {"golang.org/x/text", "github.com/dlclark/regexp2/v2"},
 	"task":          {"github.com/parquet-go/parquet-go"},
 	"train":         {"golang.org/x/sys"},
-	"cmd/meft":      {"github.com/spf13/cobra", "github.com/vbauerster/mpb/v8", "golang.org/x/term"},
+	"cmd/meft":      {"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/vbauerster/mpb/v8", "golang.org/x/term"},
 }
 
 func TestPackagesImportOnlyLowerOnes(t *testing.T) {

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"meft"
+	"meft/demo"
+)
+
+func (a *app) demoCommand() *cobra.Command {
+	var o demo.Options
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "fine-tune a small model on facts with several methods and compare them",
+		Long: `Needs no arguments, files or network: teaches the embedded base model the embedded
+facts with MEFT and with the methods it is compared with, all in the same device
+memory, and prints what each of them learned and took.`,
+		Example: `  meft demo
+  meft demo --json > table.json`,
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error { return a.demo(o, asJSON) },
+	}
+	cmd.Flags().IntVar(&o.Threads, "threads", 0, "CPU `threads`; 0 for all. Results do not depend on it")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) demo(o demo.Options, asJSON bool) error {
+	show := a.newProgress("step", 2*time.Second)
+	ctx, stop := a.interruptible(func() { show.say("interrupted") })
+	defer stop()
+	result, err := demo.Run(ctx, o, func(e demo.Event) { show.update(e.Done, e.Total, e.Detail) })
+	show.end()
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return a.document(result)
+	}
+	t := newTable("method", ">exact match before", ">after", ">device", ">host", ">seconds")
+	for _, r := range result.Rows {
+		t.add(r.Method, percent(r.EMBefore), percent(r.EMAfter), meft.Size(r.DeviceBytes).String(), meft.Size(r.HostBytes).String(), fmt.Sprintf("%.1f", r.Seconds))
+	}
+	return t.write(a.out, "")
+}
+
+// percent writes a share.
+func percent(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) }
