@@ -100,9 +100,6 @@ func checkBatches(d *Data, o BatchOptions) error {
 	return fmt.Errorf("batches: %s", strings.Join(problems, "\n  "))
 }
 
-// Options are what the batches were made with.
-func (b *Batches) Options() BatchOptions { return b.o }
-
 // Data is what the batches are cut from.
 func (b *Batches) Data() *Data { return b.data }
 

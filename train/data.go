@@ -4,9 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"iter"
 	"math"
 	"math/bits"
 	"slices"
@@ -15,9 +13,9 @@ import (
 	"meft/tensor"
 )
 
-// Data is tokenised examples end to end in flat memory. Fill it with Add or
-// Collect, then Place it in an arena so that its bytes are accounted for. The
-// zero Data is empty and ready.
+// Data is tokenised examples end to end in flat memory. Fill it with Add,
+// then Place it in an arena so that its bytes are accounted for. The zero Data is
+// empty and ready.
 type Data struct {
 	ids  []int32 // [tokens]
 	mask []int32 // [tokens/32] one bit a token: it is to be learned
@@ -37,36 +35,6 @@ type fileStart struct {
 
 // maxTokens is what the 32 bit offsets reach.
 const maxTokens = math.MaxInt32
-
-// Collect encodes every example that enc leaves something to learn of, in order,
-// and reports what was cut and dropped. The error tells of up to ten broken rows
-// and how many more there are.
-func Collect(examples iter.Seq2[task.Example, error], enc *task.Encoder) (*Data, task.Report, error) {
-	d, r := &Data{}, task.Report{}
-	var errs []error
-	bad := 0
-	for x, err := range examples {
-		var e task.Encoded
-		if err == nil {
-			e, err = enc.Encode(x)
-		}
-		if err == nil && r.Add(x, e) && bad == 0 {
-			err = d.Add(e, x.File, x.Row)
-		}
-		if err != nil {
-			if bad++; bad <= 10 {
-				errs = append(errs, err)
-			}
-		}
-	}
-	if bad > 10 {
-		errs = append(errs, fmt.Errorf("and %d more broken rows", bad-10))
-	}
-	if errs != nil {
-		return nil, r, errors.Join(errs...)
-	}
-	return d, r, nil
-}
 
 // Add appends a copy of an example, which came from a row of a file ("" and 0
 // for unknown). An example without tokens is refused, and so is one that makes

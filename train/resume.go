@@ -71,8 +71,9 @@ func OpenCheckpoint(dir string) (Checkpoint, error) {
 }
 
 // Resume makes t go on from a checkpoint of its own run: parameters, moments,
-// row steps, and all of State become what they were. t is otherwise fresh. The
-// error lists every setting that differs, or every array that does not fit.
+// row steps, and all of State become what they were. t is otherwise fresh; tell
+// the user of c.Damaged. The error lists every setting that differs, or every
+// array that does not fit.
 func (t *Trainer) Resume(c Checkpoint) error {
 	if err := t.check(); err != nil {
 		return err
@@ -93,9 +94,6 @@ func (t *Trainer) Resume(c Checkpoint) error {
 	t.state, t.log = c.State, c.log
 	t.state.Files = nil
 	t.resumed, t.saved = true, c.State.Step
-	for _, d := range c.Damaged {
-		t.emit(Note{c.State.Step, d + "; going on from " + filepath.Base(c.Dir)})
-	}
 	return nil
 }
 

@@ -88,7 +88,7 @@ func stopAndGoOn(t *testing.T, r recipe, whole *run, k int) {
 	if _, err := second.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	mustEqual(t, fmt.Sprintf("stopped after step %d", k), second.weights(), whole.weights())
+	mustEqual(t, fmt.Sprintf("stopped after step %d", k), second.weights(t), whole.weights(t))
 	losses := first.losses()
 	for step, loss := range second.losses() {
 		if _, twice := losses[step]; twice {
@@ -146,5 +146,5 @@ func TestResumeWithOtherThreads(t *testing.T) {
 	if _, err := second.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	mustEqual(t, "1 and 2 threads", second.weights(), whole.weights())
+	mustEqual(t, "1 and 2 threads", second.weights(t), whole.weights(t))
 }

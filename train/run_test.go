@@ -158,11 +158,20 @@ func (r recipe) assemble(t testing.TB, a *tensor.Arena, m method.Method) *Traine
 }
 
 // weights are all values and moments, bit by bit.
-func (r *run) weights() []byte {
+func (r *run) weights(t testing.TB) []byte {
+	t.Helper()
+	return read(t, append(r.Params.Weights(), r.Params.Moments()...)...)
+}
+
+// read is the content of arrays, one after the other.
+func read(t testing.TB, blobs ...param.Blob) []byte {
+	t.Helper()
 	var out []byte
-	for _, b := range append(r.Params.Weights(), r.Params.Moments()...) {
+	for _, b := range blobs {
 		buf := make([]byte, b.Bytes())
-		b.Read(buf)
+		if err := b.Read(buf); err != nil {
+			t.Fatal(err)
+		}
 		out = append(out, buf...)
 	}
 	return out
