@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -28,10 +29,10 @@ const childVariable = "MEFT_TEST_CHILD"
 // childTask is what a child does: train, and die at a moment of the test's
 // choice.
 type childTask struct {
-	Config  Config
-	KillAt  string        // glob in the run folder: dies by SIGKILL when something matches
-	KillOf  int           // how many different names have to match KillAt; 0 for one
-	KillIn  time.Duration // or so long after the first event
+	Config Config
+	KillAt string        // glob in the run folder: dies by SIGKILL when something matches
+	KillOf int           // how many different names have to match KillAt; 0 for one
+	KillIn time.Duration // or so long after the first event
 }
 
 // childReport is what a child that was not killed writes to its output.
@@ -58,6 +59,7 @@ func child(text []byte) int {
 		return 2
 	}
 	if task.KillAt != "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2) // who watches does not wait for who trains
 		go dieAt(filepath.Join(task.Config.OutputDir, task.KillAt), max(task.KillOf, 1))
 	}
 	first := true
@@ -93,6 +95,7 @@ func die() {
 
 // dieAt dies when n names have matched the glob.
 func dieAt(glob string, n int) {
+	runtime.LockOSThread()
 	seen := map[string]bool{}
 	for {
 		found, err := filepath.Glob(glob)
@@ -105,7 +108,6 @@ func dieAt(glob string, n int) {
 		if len(seen) >= n {
 			die()
 		}
-		time.Sleep(20 * time.Microsecond)
 	}
 }
 

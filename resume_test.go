@@ -42,69 +42,84 @@ func TestKilledAndResumedRunEqualsTheUninterruptedOne(t *testing.T) {
 
 // moments are globs in a run folder; a run dies when they match, so inside the
 // writing of the configuration, of checkpoints and of the result.
-func moments() []string {
+func moments(output string) []string {
 	return []string{
 		".tmp-config.yaml-*", "config.yaml", "events.jsonl", ".tmp-checkpoint-*", ".tmp-checkpoint-*/optimizer.safetensors",
-		".tmp-checkpoint-*/meft_state.json", "checkpoint-*", "*adapter*", "*model*",
+		".tmp-checkpoint-*/meft_state.json", "checkpoint-*", ".tmp-*-removed", ".tmp-" + output + "-*", output,
 	}
 }
 
+// killUntilDone goes through all moments, the random ones last. A run that came
+// to its end before is checked, and the next moments are those of a new run.
 func killUntilDone(t *testing.T, c Config, took time.Duration, want []byte) {
 	t.Helper()
 	r := killer(t)
-	c.OutputDir = filepath.Join(t.TempDir(), "killed")
-	kills, broken := 0, 0
-	const most = 14
-	for n := 0; ; n++ {
-		task := childTask{Config: c}
-		task.Config.Threads = 1 + r.IntN(2)
-		if exists(configPath(c.OutputDir)) {
-			task.Config.Resume = "true"
-		}
-		switch m := moments(); {
-		case n < len(m):
-			task.KillAt = m[n]
-			if made, _ := filepath.Glob(filepath.Join(c.OutputDir, m[n])); len(made) > 0 {
-				task.KillOf = len(made) + 1 // the next one
+	kills, inside, runs := 0, 0, 0
+	output := map[bool]string{false: "adapter", true: "model"}[c.Method == "full"]
+	at := append(moments(output), make([]string, 4)...)
+	for {
+		c.OutputDir = filepath.Join(t.TempDir(), "killed")
+		for {
+			task := childTask{Config: c}
+			task.Config.Threads = 1 + r.IntN(2)
+			if exists(configPath(c.OutputDir)) {
+				task.Config.Resume = "true"
 			}
-		case n < most:
-			task.KillIn = 1 + time.Duration(r.Int64N(int64(took)))
-		}
-		report, killed := startChild(t, task)
-		if report.Error != "" {
-			t.Fatalf("after %d kills, %v: %s", kills, names(t, c.OutputDir), report.Error)
-		}
-		left, err := filepath.Glob(filepath.Join(c.OutputDir, ".tmp-checkpoint-*"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if killed {
+			if len(at) > 0 {
+				task.aim(t, at[0], time.Duration(r.Int64N(int64(took))))
+				at = at[1:]
+			}
+			report, killed := startChild(t, task)
+			if report.Error != "" {
+				t.Fatalf("after %d kills, %v: %s", kills, names(t, c.OutputDir), report.Error)
+			}
+			if !killed {
+				break
+			}
 			kills++
-			broken += len(left)
-			continue
+			inside += len(glob(t, c, ".tmp-*"))
 		}
-		if len(left) > 0 {
+		if left := glob(t, c, ".tmp-*"); len(left) > 0 {
 			t.Errorf("a finished run leaves %v", left)
 		}
 		if !bytes.Equal(result(t, c), want) {
 			t.Fatalf("after %d kills the result has other bytes", kills)
 		}
-		if n >= len(moments()) {
+		mustHaveEveryStepOnce(t, c)
+		if runs++; len(at) == 0 {
 			break
 		}
-		// It came to its end between two kills: what is left to try, it tries as
-		// the resumption of a finished run.
 	}
-	t.Logf("killed %d times, %d of them inside a checkpoint", kills, broken)
-	if kills < 3 {
-		t.Errorf("killed %d times only", kills)
+	t.Logf("%d runs killed %d times, %d times something was half written", runs, kills, inside)
+	if kills < 5 || inside < 2 {
+		t.Errorf("killed %d times, %d times inside of writing: this test has tested too little", kills, inside)
 	}
-	mustHaveEverySteponce(t, c)
 }
 
-// mustHaveEverySteponce reads events.jsonl: whatever was cut off and made again,
+// aim makes the child die when the next name matches the glob, or some time
+// after its start if there is none.
+func (k *childTask) aim(t *testing.T, pattern string, in time.Duration) {
+	t.Helper()
+	if pattern == "" {
+		k.KillIn = 1 + in
+		return
+	}
+	k.KillAt, k.KillOf = pattern, 1+len(glob(t, k.Config, pattern))
+}
+
+// glob are the names in a run folder that match.
+func glob(t *testing.T, c Config, pattern string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(c.OutputDir, pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// mustHaveEveryStepOnce reads events.jsonl: whatever was cut off and made again,
 // every step is listed once and in order.
-func mustHaveEverySteponce(t *testing.T, c Config) {
+func mustHaveEveryStepOnce(t *testing.T, c Config) {
 	t.Helper()
 	events, err := train.ReadEvents(filepath.Join(c.OutputDir, "events.jsonl"))
 	if err != nil {
@@ -215,7 +230,7 @@ func TestResumeBeforeTheFirstCheckpoint(t *testing.T) {
 	if !bytes.Equal(result(t, c), want) {
 		t.Error("the result has other bytes")
 	}
-	mustHaveEverySteponce(t, c)
+	mustHaveEveryStepOnce(t, c)
 }
 
 // What a run that was killed while it wrote its configuration left is no
