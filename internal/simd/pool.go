@@ -3,6 +3,7 @@ package simd
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -49,10 +50,13 @@ type failure struct{ value any }
 const spinRounds = 20000
 
 // NewPool starts a pool of threads workers (at least 1) at a level that this
-// machine has. Close it to end its goroutines.
+// machine has, and panics otherwise. Close it to end its goroutines.
 func NewPool(threads int, level Level) *Pool {
 	if threads < 1 {
 		panic(fmt.Sprintf("simd: pool of %d threads", threads))
+	}
+	if level != wideTest && !slices.Contains(Levels(), level) {
+		panic(fmt.Sprintf("simd: this machine or build has no %v", level))
 	}
 	p := &Pool{level: level, workers: make([]worker, threads), helpers: make([]helper, threads-1)}
 	shape := level.blocks()

@@ -82,3 +82,12 @@ func TestPoolWorkspaceIsBounded(t *testing.T) {
 		p.Close()
 	}
 }
+
+func TestPoolRefusesWhatTheMachineLacks(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Fatal("no panic")
+		}
+	}()
+	NewPool(1, Level(7))
+}

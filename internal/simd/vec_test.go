@@ -223,6 +223,47 @@ func TestElementwiseBitsDoNotDependOnPlace(t *testing.T) {
 	})
 }
 
+// Where the outputs may be inputs, they give the same bits as apart.
+func TestElementwiseWorksInPlace(t *testing.T) {
+	pairings := func(c elementCase) (all [][2]int) { // inputs that outputs 0 and 1 take the place of
+		switch {
+		case c.name == "swigluBackward":
+			return [][2]int{{2, 3}, {3, 2}, {4, 2}, {2, 4}, {4, 3}, {3, 4}}
+		case c.outs == 1:
+			for i := 1; i < c.args; i++ {
+				all = append(all, [2]int{i, i})
+			}
+		}
+		return all
+	}
+	eachLevel(t, Levels(), func(t *testing.T, l Level) {
+		rng := rand.New(rand.NewPCG(12, uint64(l)))
+		for _, c := range elementCases() {
+			for _, pair := range pairings(c) {
+				const n = 45
+				apart, joined := make([][]float32, c.args), make([][]float32, c.args)
+				for i := c.args - 1; i >= 0; i-- {
+					if i < c.outs {
+						apart[i], joined[i] = append([]float32(nil), apart[pair[i]]...), joined[pair[i]]
+						continue
+					}
+					apart[i] = vector(t, rng, n)
+					joined[i] = append([]float32(nil), apart[i]...)
+				}
+				c.run(l, apart)
+				c.run(l, joined)
+				for o := range c.outs {
+					for i, v := range joined[o] {
+						if bits(v) != bits(apart[o][i]) {
+							t.Fatalf("%s over argument %d: output %d element %d is %g, apart %g", c.name, pair[o], o, i, v, apart[o][i])
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestExpIsAccurateOverTheWholeRange(t *testing.T) {
 	eachLevel(t, Levels(), func(t *testing.T, l Level) {
 		var x, y [4096]float32
