@@ -179,6 +179,11 @@ func tinyModel(t *testing.T, f Method, s model.Size) *model.Model {
 	t.Helper()
 	dev := cpu.New(2)
 	t.Cleanup(func() { dev.Close() })
+	return modelOn(t, dev, f, s)
+}
+
+func modelOn(t *testing.T, dev tensor.Device, f Method, s model.Size) *model.Model {
+	t.Helper()
 	var plan, real tensor.Ledger
 	var m *model.Model
 	for _, a := range []*tensor.Arena{tensor.NewPlan(&plan), tensor.NewArena(dev, &real, &plan)} {

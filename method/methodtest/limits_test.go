@@ -157,6 +157,18 @@ func TestTrafficCountsWhatMoved(t *testing.T) {
 	if got := m.Traffic(); got != (method.Traffic{Dead: want.Dead}) {
 		t.Errorf("after a reset: %+v", got)
 	}
+	dead := want.Dead
+	for step := range 6 {
+		r.Pass(rotated(step))
+		got := m.Traffic().Dead
+		if got > dead {
+			t.Errorf("a neuron that was picked once is dead again: %d after %d", got, dead)
+		}
+		dead = got
+	}
+	if dead == want.Dead {
+		t.Error("six other batches picked no other neuron")
+	}
 }
 
 // TestReplayTrainsAsDenseWhileKeysAreFrozen: with keys that stand still picks are
