@@ -94,7 +94,14 @@ func (t *Trainer) write(dir string) (int64, error) {
 	return bytes + int64(len(text)) + 1, syncFolder(dir)
 }
 
-// flush makes the steps that idle rows of tables have put off.
+// flush makes the steps that idle rows of tables have put off, so that what is
+// saved or measured is what training has come to.
+//
+// With param.Replay and trained keys MEFT scores rows that lag behind as they
+// lie, so a flush changes which rows are picked afterwards. Such a run depends
+// on when it saves and evaluates, and equals the uninterrupted one bit for bit
+// only if it was stopped after a step at which it would have flushed anyway.
+// All others are equal wherever they are stopped.
 func (t *Trainer) flush() {
 	for _, table := range t.Params.Tables {
 		table.Flush()
