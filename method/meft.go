@@ -36,13 +36,17 @@ const (
 //
 // Expert e owns neurons [e·⌈M/N⌉, (e+1)·⌈M/N⌉), the last fewer.
 //
+// With meft_idle replay, keys are scored as they are in host memory and may lag
+// behind until they are brought in, or until an evaluation or a save brings them
+// up to date; with meft_frozen_keys none can, and replay gives the bits of dense.
+//
 // Hao et al. 2024, MEFT: Memory-Efficient Fine-Tuning through Sparse Adapter,
 // ACL 2024, section 3 and Algorithm 1; the gate is that of the released code.
 type MEFT struct {
 	Neurons    int        `json:"meft_neurons"`     // M, of a block
-	TopK       int        `json:"meft_top_k"`       // K, neurons kept by a token
+	TopK       int        `json:"meft_top_k"`       // K, neurons kept by a token, or all of the probed experts where they have fewer
 	Experts    int        `json:"meft_experts"`     // N; 0 for ceil(4·sqrt(M)). No expert is empty: N is lowered where M/N does not come out
-	Probe      int        `json:"meft_probe"`       // P, experts probed by a token
+	Probe      int        `json:"meft_probe"`       // P, experts probed by a token, or all where there are fewer
 	Gate       string     `json:"meft_gate"`        // w: logit, none or softmax
 	Share      string     `json:"meft_share"`       // token or union
 	Layers     string     `json:"meft_layers"`      // all, 8-15 or 0,3,5
