@@ -23,9 +23,9 @@ type Config struct {
 	Data           string  `name:"data" alias:"train_file,dataset,data_path" help:"training rows: .jsonl, .json, .csv, .tsv, .parquet, .txt (also .gz)"`
 	ValidationData string  `name:"validation_data" alias:"validation_file,eval_data,valid_data" help:"validation rows"`
 	ValSize        float64 `name:"val_size" alias:"val_set_size" help:"without validation_data: share (below 1) or number of training rows held out"`
-	DataFormat     string  `name:"data_format" help:"form of the rows: auto, alpaca, completion, qa, messages, sharegpt, text"`
+	DataFormat     string  `name:"data_format" help:"form of the rows: auto (by the columns), messages, conversations, alpaca, prompt, question, context, squad or text"`
 	Columns        string  `name:"columns" help:"fields under other names: prompt=question,completion=answer"`
-	PromptTemplate string  `name:"prompt_template" help:"prompt of alpaca rows with {instruction} and {input}"`
+	PromptTemplate string  `name:"prompt_template" help:"how prompts are made of columns: alpaca, plain, chat, or a text with {instruction}-like placeholders"`
 	ChatTemplate   string  `name:"chat_template" help:"file with a Jinja chat template instead of the tokenizer's"`
 	ChatDate       string  `name:"chat_date" help:"date that chat templates print, as 2026-01-31; the day the run was begun if not set"`
 	Limit          int     `name:"limit" alias:"max_samples,max_train_samples" help:"use only the first rows; 0 for all"`
@@ -139,7 +139,7 @@ func methodOptions() []Option {
 			if !f.IsExported() || tag == "" || tag == "-" {
 				continue
 			}
-			o := Option{Name: tag, Aliases: list(f.Tag.Get("alias")), Help: f.Tag.Get("help"), Default: fmt.Sprint(v.Field(i)), Method: name, Bool: f.Type.Kind() == reflect.Bool, field: i}
+			o := Option{Name: tag, Aliases: list(f.Tag.Get("alias")), Help: f.Tag.Get("help"), Choices: list(f.Tag.Get("choices")), Default: fmt.Sprint(v.Field(i)), Method: name, Bool: f.Type.Kind() == reflect.Bool, field: i}
 			if o.Bool {
 				o.Bare = "true"
 			}

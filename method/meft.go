@@ -43,17 +43,17 @@ const (
 // Hao et al. 2024, MEFT: Memory-Efficient Fine-Tuning through Sparse Adapter,
 // ACL 2024, section 3 and Algorithm 1; the gate is that of the released code.
 type MEFT struct {
-	Neurons    int        `json:"meft_neurons"`     // M, of a block
-	TopK       int        `json:"meft_top_k"`       // K, neurons kept by a token, or all of the probed experts where they have fewer
-	Experts    int        `json:"meft_experts"`     // N; 0 for ceil(4·sqrt(M)). No expert is empty: N is lowered where M/N does not come out
-	Probe      int        `json:"meft_probe"`       // P, experts probed by a token, or all where there are fewer
-	Gate       string     `json:"meft_gate"`        // w: logit, none or softmax
-	Share      string     `json:"meft_share"`       // token or union
-	Layers     string     `json:"meft_layers"`      // all, 8-15 or 0,3,5
-	Idle       param.Idle `json:"meft_idle"`        // what a step does to rows without gradient: lazy, dense or replay
-	Buffer     int        `json:"meft_buffer"`      // rows on the device at once; 0 for at most 4096. Fewer than needed costs time, not exactness
-	Activation string     `json:"meft_activation"`  // relu
-	FrozenKeys bool       `json:"meft_frozen_keys"` // only values are trained; router and keys stand still
+	Neurons    int        `json:"meft_neurons" help:"neurons M of a layer's adapter, in host memory" alias:"on_gpu_size"`                                                                                    // M, of a block
+	TopK       int        `json:"meft_top_k" help:"neurons K that a token keeps" alias:"gpu_topk"`                                                                                                           // K, neurons kept by a token, or all of the probed experts where they have fewer
+	Experts    int        `json:"meft_experts" help:"experts N the neurons are divided among; 0 for 4 times the root of M"`                                                                                  // N; 0 for ceil(4·sqrt(M)). No expert is empty: N is lowered where M/N does not come out
+	Probe      int        `json:"meft_probe" help:"experts P whose neurons a token looks through" alias:"n_probe"`                                                                                           // P, experts probed by a token, or all where there are fewer
+	Gate       string     `json:"meft_gate" help:"what a neuron's score is multiplied by: logit (of the router; it learns), none or softmax" choices:"logit,none,softmax"`                                   // w: logit, none or softmax
+	Share      string     `json:"meft_share" help:"token: a token uses the neurons it picked; union: all that the batch picked" choices:"token,union"`                                                       // token or union
+	Layers     string     `json:"meft_layers" help:"blocks with an adapter: all, 8-15 or 0,3,5"`                                                                                                             // all, 8-15 or 0,3,5
+	Idle       param.Idle `json:"meft_idle" help:"what a step does to rows that no token picked: lazy (rest), dense (move on by momentum), replay (catch up at the next touch)" choices:"lazy,dense,replay"` // what a step does to rows without gradient: lazy, dense or replay
+	Buffer     int        `json:"meft_buffer" help:"rows of a layer on the device at once; 0 for as many as needed, up to 4096. Fewer cost time, not exactness"`                                             // rows on the device at once; 0 for at most 4096. Fewer than needed costs time, not exactness
+	Activation string     `json:"meft_activation" help:"of a neuron: relu" choices:"relu"`                                                                                                                   // relu
+	FrozenKeys bool       `json:"meft_frozen_keys" help:"train only the values: keys and router stay as they began"`                                                                                         // only values are trained; router and keys stand still
 
 	own      *simd.Pool // where the device has none
 	branches []*neurons

@@ -17,9 +17,9 @@ import (
 // He et al. 2022, https://arxiv.org/abs/2110.04366, section 4; the dense
 // baseline of MEFT's paper. K and V are [r, d] and live on the device.
 type Parallel struct {
-	Bottleneck int    `json:"parallel_bottleneck"` // r, neurons of a block
-	Activation string `json:"parallel_activation"` // f: relu or silu
-	Layers     string `json:"parallel_layers"`     // all, 8-15 or 0,3,5
+	Bottleneck int    `json:"parallel_bottleneck" help:"neurons of a layer's adapter, on the device"`   // r, neurons of a block
+	Activation string `json:"parallel_activation" help:"of a neuron: relu or silu" choices:"relu,silu"` // f: relu or silu
+	Layers     string `json:"parallel_layers" help:"blocks with an adapter: all, 8-15 or 0,3,5"`        // all, 8-15 or 0,3,5
 }
 
 // keyDeviation is the standard deviation of a key element at the start, the

@@ -189,19 +189,25 @@ func (m *Model) push(dst tensor.Tensor, src []byte) {
 // function of seed and its place in the list.
 func (m *Model) Init(seed uint64) {
 	var wg sync.WaitGroup
+	var push sync.Mutex // devices take one caller at a time
 	slots := make(chan struct{}, 4)
 	for i, sp := range m.Config.specs() {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			m.initWeight(m.weights[i], sp, rand.New(rand.NewPCG(seed, uint64(i))))
+			data := initialValues(m.weights[i], sp, m.Config.InitRange, rand.New(rand.NewPCG(seed, uint64(i))))
+			push.Lock()
+			defer push.Unlock()
+			m.push(m.weights[i].W, data)
 		})
 	}
 	wg.Wait()
 }
 
-func (m *Model) initWeight(w *Weight, sp spec, r *rand.Rand) {
-	value := func() float32 { return float32(r.NormFloat64()) * m.Config.InitRange }
+// initialValues fills the weight's own memory where the CPU can address it,
+// else fresh memory, and returns it as bytes.
+func initialValues(w *Weight, sp spec, deviation float32, r *rand.Rand) []byte {
+	value := func() float32 { return float32(r.NormFloat64()) * deviation }
 	if sp.vector {
 		var constant float32
 		if sp.ones {
@@ -219,12 +225,11 @@ func (m *Model) initWeight(w *Weight, sp spec, r *rand.Rand) {
 			}
 			safetensors.BF16FromF32(part, block[:len(part)])
 		}
-		m.push(w.W, tensor.Bytes(dst))
-		return
+		return tensor.Bytes(dst)
 	}
 	dst := hostOr(w.W, tensor.Tensor.Float32)
 	for i := range dst {
 		dst[i] = value()
 	}
-	m.push(w.W, tensor.Bytes(dst))
+	return tensor.Bytes(dst)
 }

@@ -38,7 +38,10 @@ type Device interface {
 	Allocated(p Pool) int64
 
 	// Upload copies src, which holds exactly dst's elements in dst's type,
-	// little-endian. src must stay as it is until the ticket is done.
+	// little-endian. It begins when the kernels enqueued before it are done, so
+	// dst may be in use until then; kernels enqueued after it see the old or the
+	// new elements unless After orders them. src must stay as it is until the
+	// ticket is done.
 	Upload(dst Tensor, src []byte) Ticket
 	// Download copies src to dst once the kernels enqueued before are done.
 	Download(dst []byte, src Tensor) Ticket
