@@ -2,25 +2,57 @@ package meft
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"meft/tensor"
 )
 
-// programBytes is what the process itself takes beside the ledger: code, the Go
-// runtime, tokenizer tables, thread workspaces and file buffers. It was
-// measured (docs/benchmarks.md) and is added to the host side of every budget.
-const programBytes = 96 << 20
+// programBytes is what the process itself takes beside the ledger: 12 MB of code
+// that is paged in, and the Go runtime, stacks, thread workspaces, the file
+// buffers and a heap with what is left of reading the rows. Measured with 2
+// threads at 27 to 29 MB (TestResidentMemoryIsTheLedgersAndTheProgram); the
+// tokenizer comes on top, see programSize.
+const programBytes = 32 << 20
+
+// programSize is the memory on the host that a run of a model takes beside its
+// ledger, and part of every host budget. A vocabulary in memory was measured at
+// 4.5 (Llama 2, Qwen 2) to 6.6 (Llama 3) times its tokenizer.json, and 16 times
+// a tokenizer.model.
+func programSize(model string) int64 {
+	for _, f := range []struct {
+		name  string
+		times int64
+	}{{"tokenizer.json", 7}, {"tokenizer.model", 16}} {
+		if info, err := os.Stat(filepath.Join(model, f.name)); err == nil && model != "" {
+			return programBytes + f.times*info.Size()
+		}
+	}
+	return programBytes
+}
+
+// lacking is how many bytes the budgets of the device and of the host are short
+// of, 0 or less where they hold or there are none.
+func lacking(c Config, l *tensor.Ledger) (device, host int64) {
+	if b := int64(c.DeviceMemory); b > 0 {
+		device = l.Used(tensor.OnDevice) - b
+	}
+	if b := int64(c.HostMemory); b > 0 {
+		host = l.Used(tensor.Pinned) + l.Used(tensor.OnHost) + programSize(c.Model) - b
+	}
+	return device, host
+}
 
 // overBudget says how much each budget lacks, nil when the ledger fits.
 func overBudget(c Config, l *tensor.Ledger) []string {
 	var problems []string
-	device := l.Used(tensor.OnDevice)
-	host := l.Used(tensor.Pinned) + l.Used(tensor.OnHost) + programBytes
-	if b := int64(c.DeviceMemory); b > 0 && device > b {
-		problems = append(problems, fmt.Sprintf("device memory: needs %v, the budget is %v: %v missing", Size(device), c.DeviceMemory, Size(device-b)))
+	device, host := lacking(c, l)
+	if device > 0 {
+		problems = append(problems, fmt.Sprintf("device memory: needs %v, the budget is %v: %v missing", Size(device)+c.DeviceMemory, c.DeviceMemory, Size(device)))
 	}
-	if b := int64(c.HostMemory); b > 0 && host > b {
-		problems = append(problems, fmt.Sprintf("host memory: needs %v (%v of it for the program), the budget is %v: %v missing", Size(host), Size(programBytes), c.HostMemory, Size(host-b)))
+	if host > 0 {
+		problems = append(problems, fmt.Sprintf("host memory: needs %v (%v of it for the program), the budget is %v: %v missing", Size(host)+c.HostMemory, Size(programSize(c.Model)), c.HostMemory, Size(host)))
 	}
 	return problems
 }
@@ -36,7 +68,7 @@ func savings(meft bool) []saving {
 	out := []saving{
 		{"gradient_checkpointing=true", func(c *Config) bool { done := c.Rebuild; c.Rebuild = true; return !done }},
 		{"base_dtype=bf16", func(c *Config) bool { done := c.BaseDType == "bf16"; c.BaseDType = "bf16"; return !done }},
-		{"per_device_train_batch_size", func(c *Config) bool { c.Batch /= 2; c.Accumulation *= 2; return c.Batch > 0 }},
+		{"per_device_train_batch_size", smallerBatch},
 	}
 	if meft {
 		out = append(out,
@@ -44,6 +76,19 @@ func savings(meft bool) []saving {
 			saving{"meft_neurons", halve("meft_neurons", 64)})
 	}
 	return append(out, saving{"max_length", func(c *Config) bool { c.MaxLength /= 2; return c.MaxLength >= 32 }})
+}
+
+// smallerBatch makes micro-batches smaller and more, the rows of a step staying
+// what they are: so the run learns the same.
+func smallerBatch(c *Config) bool {
+	rows := c.Batch * c.Accumulation
+	for b := c.Batch / 2; b > 0; b-- {
+		if rows%b == 0 {
+			c.Batch, c.Accumulation = b, rows/b
+			return true
+		}
+	}
+	return false
 }
 
 // halve halves a method's whole-number setting down to a least value.
@@ -77,37 +122,54 @@ func (c Config) setting(name string) string {
 }
 
 // fitting looks for the mildest changes that fit the budgets; "" if none does.
-// ledger plans a configuration.
+// What makes no difference to a budget that is broken is left as it is. ledger
+// plans a configuration.
 func fitting(c Config, ledger func(Config) (*tensor.Ledger, error)) string {
+	short := func(c Config, l *tensor.Ledger) int64 {
+		device, host := lacking(c, l)
+		return max(device, 0) + max(host, 0)
+	}
+	l, err := ledger(c)
+	if err != nil {
+		return ""
+	}
+	asked, least := c, short(c, l)
 	for _, s := range savings(c.Method == "meft") {
-		for {
-			next := c
-			if !s.apply(&next) {
-				break
-			}
+		for next := c; s.apply(&next); {
 			l, err := ledger(next)
 			if err != nil {
 				break
 			}
-			c = next
-			if overBudget(c, l) == nil {
-				return describe(c)
+			lack := short(next, l)
+			if lack >= least {
+				continue // a step further may tell
+			}
+			if c, least = next, lack; least == 0 {
+				return describe(c, asked)
 			}
 		}
 	}
 	return ""
 }
 
-// describe names the memory settings of a configuration as flags.
-func describe(c Config) string {
-	s := fmt.Sprintf("--per_device_train_batch_size %d --gradient_accumulation_steps %d --max_length %d --base_dtype %s", c.Batch, c.Accumulation, c.MaxLength, c.BaseDType)
-	if c.Rebuild {
-		s += " --gradient_checkpointing"
-	}
-	for _, name := range []string{"meft_buffer", "meft_neurons"} {
-		if v, ok := c.Settings[name]; ok {
-			s += fmt.Sprintf(" --%s %s", name, v)
+// describe names the memory settings in which a configuration differs from the
+// one asked for, as flags.
+func describe(c, asked Config) string {
+	var flags []string
+	add := func(name string, value, before any) {
+		if value != before {
+			flags = append(flags, fmt.Sprintf("--%s %v", name, value))
 		}
 	}
-	return s
+	add("per_device_train_batch_size", c.Batch, asked.Batch)
+	add("gradient_accumulation_steps", c.Accumulation, asked.Accumulation)
+	add("max_length", c.MaxLength, asked.MaxLength)
+	add("base_dtype", c.BaseDType, asked.BaseDType)
+	for _, name := range []string{"meft_buffer", "meft_neurons"} {
+		add(name, c.setting(name), asked.setting(name))
+	}
+	if c.Rebuild != asked.Rebuild {
+		flags = append(flags, "--gradient_checkpointing")
+	}
+	return strings.Join(flags, " ")
 }

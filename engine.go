@@ -17,7 +17,8 @@ type recipe struct {
 	method method.Method // nil: the bare model
 	size   model.Size
 	seed   uint64
-	more   func(a *tensor.Arena, p *parts) error // further allocations, or nil
+	first  func(a *tensor.Arena)                 // allocations before the model's, or nil
+	more   func(a *tensor.Arena, p *parts) error // allocations after the method's, or nil
 }
 
 // parts is what a recipe makes. While planning they have no memory.
@@ -28,6 +29,9 @@ type parts struct {
 }
 
 func (r *recipe) make(a *tensor.Arena) (*parts, error) {
+	if r.first != nil {
+		r.first(a)
+	}
 	m, err := model.Build(a, r.base.config, r.size)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime/debug"
 	"strings"
 
 	"meft/cpu"
@@ -193,17 +194,31 @@ type pieces struct {
 
 // recipe is the job's memory. The optimizer, data and batches are made into p.
 func (j *job) recipe(p *pieces) *recipe {
-	return &recipe{base: j.base, method: j.method, size: j.size, seed: j.config.Seed, more: func(a *tensor.Arena, parts *parts) error {
+	return &recipe{base: j.base, method: j.method, size: j.size, seed: j.config.Seed, first: j.place, more: func(a *tensor.Arena, parts *parts) error {
 		return j.attach(a, parts, p)
 	}}
 }
 
-// attach allocates the optimizer's, the data's and the batches' memory.
+// place moves the rows into the arena. That comes before everything else, and
+// what reading them left in the heap is given back at once: so there is never
+// more than one copy of them beside the model.
+func (j *job) place(a *tensor.Arena) {
+	if j.data != nil {
+		j.data.Place(a.Sub("data.train"))
+	}
+	if j.valid != nil {
+		j.valid.Place(a.Sub("data.validation"))
+	}
+	if !a.Planning() {
+		debug.FreeOSMemory()
+	}
+}
+
+// attach allocates the optimizer's and the batches' memory.
 func (j *job) attach(a *tensor.Arena, parts *parts, p *pieces) error {
 	c := j.config
 	var err error
 	if j.data != nil {
-		j.data.Place(a.Sub("data.train"))
 		o := train.BatchOptions{Size: c.Batch, Accumulation: c.Accumulation, MaxLength: j.length, Packing: c.Packing, Seed: c.Seed}
 		if p.batches, err = train.NewBatches(a.Sub("data.train"), j.data, o); err != nil {
 			return err
@@ -211,7 +226,6 @@ func (j *job) attach(a *tensor.Arena, parts *parts, p *pieces) error {
 		p.steps = p.batches.Steps(c.Epochs, c.MaxSteps)
 	}
 	if j.valid != nil {
-		j.valid.Place(a.Sub("data.validation"))
 		long := j.valid.Longest()
 		o := train.BatchOptions{Size: max(1, j.size.Rows/long), MaxLength: long, Ordered: true}
 		if p.validation, err = train.NewBatches(a.Sub("data.validation"), j.valid, o); err != nil {

@@ -59,7 +59,7 @@ func (j *job) plan() (*Plan, error) {
 	}
 	c := j.config
 	out := &Plan{Model: j.base.name, Method: c.Method, Parameters: j.base.config.Parameters(), Trained: trained, Ledger: l,
-		Device: l.Used(tensor.OnDevice), Pinned: l.Used(tensor.Pinned), Host: l.Used(tensor.OnHost), Fixed: programBytes,
+		Device: l.Used(tensor.OnDevice), Pinned: l.Used(tensor.Pinned), Host: l.Used(tensor.OnHost), Fixed: programSize(c.Model),
 		Tokens: c.Batch * j.length * c.Accumulation, Steps: p.steps, Data: j.report, Validation: j.vreport}
 	out.Problems = overBudget(c, l)
 	if len(out.Problems) > 0 {

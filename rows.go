@@ -1,6 +1,7 @@
 package meft
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -48,92 +49,125 @@ func parseColumns(text string) (map[string]string, error) {
 }
 
 // readData reads and encodes the training and validation rows, refuses what
-// would lose too much, and notes the questions to be asked.
+// would lose too much, and notes the questions to be asked. Of the text of rows
+// only that of questions is kept.
 func (j *job) readData() error {
 	c := j.config
 	o, err := c.readOptions()
 	if err != nil {
 		return err
 	}
-	examples, err := loadRows(c.Data, o, c.Limit)
+	day, err := c.day()
 	if err != nil {
 		return err
-	}
-	var held []task.Example
-	switch {
-	case c.ValidationData != "":
-		if held, err = loadRows(c.ValidationData, o, 0); err != nil {
-			return err
-		}
-	case c.ValSize > 0:
-		train, valid, err := task.Split(len(examples), c.ValSize, c.Seed)
-		if err != nil {
-			return &UsageError{err}
-		}
-		held, examples = choose(examples, valid), choose(examples, train)
 	}
 	limit := c.MaxLength
 	if positions := j.base.config.MaxPositions; limit == 0 || limit > positions {
 		limit = positions
 	}
-	day, err := c.day()
+	enc := task.NewEncoder(j.tok, j.chat, task.EncodeOptions{MaxLength: limit, TrainOnInputs: c.TrainOnInputs, Now: day})
+	training, held := &encoded{}, &encoded{keep: c.Generate}
+	out, err := c.heldOut(o)
 	if err != nil {
 		return err
 	}
-	enc := task.NewEncoder(j.tok, j.chat, task.EncodeOptions{MaxLength: limit, TrainOnInputs: c.TrainOnInputs, Now: day})
-	if j.data, j.report, err = encodeRows(enc, examples); err != nil {
+	err = eachRow(c.Data, o, c.Limit, func(i int, e task.Example) error {
+		if out[i] {
+			return held.add(enc, e)
+		}
+		return training.add(enc, e)
+	})
+	if err == nil && c.ValidationData != "" {
+		err = eachRow(c.ValidationData, o, 0, func(_ int, e task.Example) error { return held.add(enc, e) })
+	}
+	if err != nil {
 		return err
 	}
-	if err := j.refuseLoss(c.Data, j.report); err != nil || len(held) == 0 {
+	j.data, j.report = &training.data, &training.report
+	if err := j.refuseLoss(c.Data, j.report); err != nil || c.ValidationData == "" && out == nil {
 		return err
 	}
-	if j.valid, j.vreport, err = encodeRows(enc, held); err != nil {
-		return err
-	}
+	j.valid, j.vreport = &held.data, &held.report
 	if err := j.refuseLoss(c.ValidationData, j.vreport); err != nil || !c.Generate {
 		return err
 	}
-	j.ask, err = questions(enc, held, c.EvalLimit)
+	j.ask, err = questions(enc, held.examples, c.EvalLimit)
 	return err
 }
 
-func loadRows(path string, o task.ReadOptions, limit int) ([]task.Example, error) {
-	var out []task.Example
-	for e, err := range task.Examples(path, o) {
-		if err != nil {
-			return nil, err
-		}
-		if out = append(out, e); limit > 0 && len(out) == limit {
-			break
-		}
+// heldOut are the training rows that val_size sets aside, counted from 0, nil
+// for none. To know how many rows there are it reads them once.
+func (c Config) heldOut(o task.ReadOptions) (map[int]bool, error) {
+	if c.ValidationData != "" || c.ValSize == 0 {
+		return nil, nil
+	}
+	n := 0
+	if err := eachRow(c.Data, o, c.Limit, func(int, task.Example) error { n++; return nil }); err != nil {
+		return nil, err
+	}
+	_, validation, err := task.Split(n, c.ValSize, c.Seed)
+	if err != nil {
+		return nil, &UsageError{err}
+	}
+	out := map[int]bool{}
+	for _, i := range validation {
+		out[i] = true
 	}
 	return out, nil
 }
 
-func choose(all []task.Example, at []int) []task.Example {
-	out := make([]task.Example, len(at))
-	for i, n := range at {
-		out[i] = all[n]
+// eachRow hands out the first rows of a file, 0 for all, counted from 0. Up to
+// ten broken rows are in one error.
+func eachRow(path string, o task.ReadOptions, limit int, do func(i int, e task.Example) error) error {
+	var errs []error
+	n, bad := 0, 0
+	for e, err := range task.Examples(path, o) {
+		if err == nil {
+			err = do(n, e)
+		}
+		if err != nil {
+			if bad++; bad <= 10 {
+				errs = append(errs, err)
+			}
+		}
+		if n++; limit > 0 && n == limit {
+			break
+		}
 	}
-	return out
+	if bad > 10 {
+		errs = append(errs, fmt.Errorf("%s: and %d more broken rows", path, bad-10))
+	}
+	return errors.Join(errs...)
 }
 
-// encodeRows turns rows into token ids and counts what is cut or dropped.
-func encodeRows(enc *task.Encoder, examples []task.Example) (*train.Data, *task.Report, error) {
-	d, r := &train.Data{}, &task.Report{}
-	for _, e := range examples {
-		x, err := enc.Encode(e)
-		if err != nil {
-			return nil, nil, err
-		}
-		if !r.Add(e, x) {
-			continue
-		}
-		if err := d.Add(x, e.File, e.Row); err != nil {
-			return nil, nil, err
-		}
+// loadRows reads the first rows of a file, 0 for all.
+func loadRows(path string, o task.ReadOptions, limit int) ([]task.Example, error) {
+	var out []task.Example
+	err := eachRow(path, o, limit, func(_ int, e task.Example) error {
+		out = append(out, e)
+		return nil
+	})
+	return out, err
+}
+
+// encoded are rows as token ids, and what became of them on the way.
+type encoded struct {
+	data     train.Data
+	report   task.Report
+	keep     bool // the rows themselves too
+	examples []task.Example
+}
+
+// add encodes a row; one that has nothing to train on is only counted.
+func (r *encoded) add(enc *task.Encoder, e task.Example) error {
+	if r.keep {
+		r.examples = append(r.examples, e)
 	}
-	return d, r, nil
+	x, err := enc.Encode(e)
+	if err != nil || !r.report.Add(e, x) {
+		return err
+	}
+	return r.data.Add(x, e.File, e.Row)
 }
 
 // refuseLoss stops a run that would not learn what its rows say.
