@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -123,7 +125,9 @@ func (s *settings) config(a *app, args []string) (meft.Config, error) {
 			problems = append(problems, fmt.Sprintf("%q: the configuration file is %s already; further arguments are key=value", arg, file))
 		}
 	}
-	if file != "" {
+	if info, err := os.Stat(file); err == nil && info.IsDir() {
+		problems = append(problems, fmt.Sprintf("%s: is a folder; a run's configuration is its %s", file, filepath.Join(file, "config.yaml")))
+	} else if file != "" {
 		if err := c.SetFile(file); errors.Is(err, fs.ErrNotExist) {
 			problems = append(problems, fmt.Sprintf("%s: no such configuration file; arguments are [config.yaml] and key=value, values of flags that can stand alone follow a =, as in --packing=false", file))
 		} else if err != nil {

@@ -149,6 +149,7 @@ func TestPathWithEqualsSignIsAFile(t *testing.T) {
 
 func TestMissingConfigurationFileNamesTheFix(t *testing.T) {
 	refused(t, 2, []string{"nowhere.yaml", "no such configuration file", "--packing=false"}, "train", "nowhere.yaml")
+	refused(t, 2, []string{"is a folder", "config.yaml"}, "train", t.TempDir())
 }
 
 func TestHelpShowsDefaultsByMethod(t *testing.T) {

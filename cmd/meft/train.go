@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -62,34 +63,41 @@ func (a *app) train(c meft.Config, asJSON bool) error {
 	})
 	defer stop()
 	observe := (&trainView{show, c.LoggingSteps}).observe
+	printer := eventPrinter{to: a.out, stop: stop}
 	if asJSON {
-		observe = a.printEvents(stop)
+		observe = printer.print
 	}
 	result, err := meft.Train(ctx, c, observe)
 	show.end()
 	if errors.Is(err, context.Canceled) {
 		// The message before it says what happened and how to go on.
-		return errors.New(strings.TrimSuffix(err.Error(), ": "+context.Canceled.Error()))
+		err = errors.New(strings.TrimSuffix(err.Error(), ": "+context.Canceled.Error()))
 	}
 	if err != nil {
-		return err
+		return errors.Join(printer.err, err)
 	}
 	a.tellResult(c, result)
-	return nil
+	return printer.err
 }
 
-// printEvents writes events as lines of JSON. When nobody reads them any more
-// the run is stopped as if by Ctrl-C.
-func (a *app) printEvents(stop func()) func(train.Event) {
-	return func(e train.Event) {
-		line, err := train.EncodeEvent(e)
-		if err == nil {
-			_, err = a.out.Write(append(line, '\n'))
-		}
-		if err != nil {
-			a.sayf("meft: events: %v", err)
-			stop()
-		}
+// eventPrinter writes events as lines of JSON. When that fails it stops the run
+// as Ctrl-C would: nobody is reading.
+type eventPrinter struct {
+	to   io.Writer
+	stop func()
+	err  error
+}
+
+func (p *eventPrinter) print(e train.Event) {
+	if p.err != nil {
+		return
+	}
+	line, err := train.EncodeEvent(e)
+	if err == nil {
+		_, err = p.to.Write(append(line, '\n'))
+	}
+	if p.err = err; err != nil {
+		p.stop()
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -122,6 +123,38 @@ func TestInterruptedRunWritesACheckpointAndGoesOn(t *testing.T) {
 	b, errB := os.ReadFile(filepath.Join(part, "adapter", "adapter_model.safetensors"))
 	if errA != nil || errB != nil || string(a) != string(b) {
 		t.Errorf("the resumed run ended with another adapter (%v, %v)", errA, errB)
+	}
+}
+
+// full is a standard output that takes nothing.
+type full struct{ calls int }
+
+func (f *full) Write([]byte) (int, error) {
+	f.calls++
+	return 0, errors.New("no space left")
+}
+
+func TestRunStopsWhenNobodyCanReadItsEvents(t *testing.T) {
+	var out full
+	var said locked
+	args := smallRun(t, filepath.Join(t.TempDir(), "run"), "--json", "--max-steps", "100000")
+	if code := run(args, strings.NewReader(""), &out, &said, quiet()); code != 1 || strings.Count(said.String(), "no space left") != 1 || out.calls != 1 {
+		t.Errorf("exit code %d, %d writes\n%s", code, out.calls, said.String())
+	}
+}
+
+func TestFullOutputIsAFailure(t *testing.T) {
+	in := file(t, "in.jsonl", `{"text":"a b"}`)
+	prompts := file(t, "p.jsonl", `{"prompt":"a"}`)
+	for _, args := range [][]string{
+		{"tokenize", "--model", stories(t), "--text", "a"}, {"tokenize", "--model", stories(t), "--input", in}, {"score", "--model", stories(t), "--input", in},
+		{"generate", "--model", stories(t), "--prompts-file", prompts, "--max-new-tokens", "1", "--json"}, {"version"}, {"version", "--json"},
+		{"inspect", in}, {"plan", "--model", stories(t)},
+	} {
+		var said locked
+		if code := run(args, strings.NewReader(""), &full{}, &said, quiet()); code != 1 || !strings.Contains(said.String(), "no space left") {
+			t.Errorf("%v: exit code %d, said %q", args, code, said.String())
+		}
 	}
 }
 
