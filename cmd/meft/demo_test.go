@@ -14,9 +14,9 @@ func TestDemoTable(t *testing.T) {
 		{Method: "meft", EMBefore: 0.05, EMAfter: 0.955, DeviceBytes: 12e6, HostBytes: 34e6, Seconds: 12.34},
 		{Method: "parallel", EMBefore: 0.05, EMAfter: 0.5, DeviceBytes: 12e6, HostBytes: 1e6, Seconds: 9.9},
 	}})
-	want := `method    exact match before   after   device     host  seconds
-meft                   5.0 %  95.5 %    12 MB    34 MB     12.3
-parallel               5.0 %  50.0 %    12 MB     1 MB      9.9
+	want := `method    exact match before   after  device   host  seconds
+meft                   5.0 %  95.5 %   12 MB  34 MB     12.3
+parallel               5.0 %  50.0 %   12 MB   1 MB      9.9
 `
 	if err != nil || out.String() != want {
 		t.Errorf("%v\n%s\nwant\n%s", err, out.String(), want)
