@@ -1,17 +1,18 @@
 package meft
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"meft/method"
 	"meft/model"
 	"meft/param"
+	"meft/safetensors"
 	"meft/token"
 	"meft/train"
 )
@@ -75,24 +76,42 @@ func saveFull(dir string, b *base, set *param.Set) error {
 	if b.dir == "" {
 		return nil // a built-in shape has no files
 	}
-	entries, err := os.ReadDir(b.dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		small := strings.HasSuffix(e.Name(), ".json") || strings.HasPrefix(e.Name(), "tokenizer") || e.Name() == "merges.txt" || e.Name() == "chat_template.jinja"
-		if e.IsDir() || !small || strings.HasSuffix(e.Name(), ".index.json") {
+	for _, name := range modelFiles {
+		data, err := os.ReadFile(filepath.Join(b.dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		data, err := os.ReadFile(filepath.Join(b.dir, e.Name()))
+		if err == nil && name == "config.json" {
+			data, err = asFloat32(data)
+		}
 		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, e.Name()), data, 0o644)
+			err = os.WriteFile(filepath.Join(dir, name), data, 0o644)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// modelFiles are the files of a checkpoint that belong to the model and not to
+// how it was stored or trained.
+var modelFiles = []string{"config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+	"special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"}
+
+// asFloat32 makes a config.json say what type the weights are stored in.
+func asFloat32(data []byte) ([]byte, error) {
+	var c map[string]json.RawMessage
+	if err := json.Unmarshal(data, &c); err != nil {
+		return nil, err
+	}
+	for _, key := range []string{"torch_dtype", "dtype"} {
+		if _, ok := c[key]; ok {
+			c[key] = json.RawMessage(`"float32"`)
+		}
+	}
+	out, err := json.MarshalIndent(c, "", "  ")
+	return append(out, '\n'), err
 }
 
 // findAdapter accepts an adapter folder, a checkpoint folder, or a run folder.
@@ -119,7 +138,9 @@ func readAdapterConfig(dir string) (*adapterConfig, method.Method, error) {
 		return nil, nil, err
 	}
 	var c adapterConfig
-	if err := json.Unmarshal(data, &c); err != nil {
+	in := json.NewDecoder(bytes.NewReader(data))
+	in.UseNumber() // or a million neurons would read 1e+06
+	if err := in.Decode(&c); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if want, ok := peftTypes[c.Method]; !ok || want != c.PeftType {
@@ -151,7 +172,32 @@ func (c *adapterConfig) fits(dir string, m model.Config, tok *token.Tokenizer) e
 // loadAdapter fills a method's parameters from an adapter folder. All missing,
 // surplus and misshapen tensors are reported in one error.
 func loadAdapter(dir string, set *param.Set) error {
-	return train.ReadBlobs(filepath.Join(dir, adapterWeightsFile), set.Weights())
+	path := filepath.Join(dir, adapterWeightsFile)
+	if err := checkFinite(path); err != nil {
+		return err
+	}
+	return train.ReadBlobs(path, set.Weights())
+}
+
+// checkFinite refuses a file with a value that is not a number.
+func checkFinite(path string) error {
+	files, err := safetensors.Open(path)
+	if err != nil {
+		return err
+	}
+	defer files.Close()
+	for _, name := range files.Names() {
+		info, _ := files.Info(name)
+		values := make([]float32, info.Len())
+		if err := files.ReadF32(values, name); err != nil {
+			return err
+		}
+		if err := safetensors.CheckFinite(path+": tensor "+name, values); err != nil {
+			return err
+		}
+		files.Release(name)
+	}
+	return nil
 }
 
 // loadFull fills all weights from a folder that saveFull wrote.

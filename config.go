@@ -2,10 +2,12 @@ package meft
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"sort"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"meft/method"
 )
@@ -66,8 +68,8 @@ type Config struct {
 	Patience     int    `name:"early_stopping_patience" alias:"early_stopping_steps" help:"stop after so many evaluations without a better one; 0 for never"`
 	SaveStrategy string `name:"save_strategy" help:"when to write checkpoints: no, steps, epoch" choices:"no,steps,epoch"`
 	SaveSteps    int    `name:"save_steps" alias:"save_every" help:"steps between checkpoints"`
-	SaveLimit    int    `name:"save_total_limit" help:"newest checkpoints to keep besides the best; 0 for all"`
-	LoggingSteps int    `name:"logging_steps" alias:"steps_per_report,log_interval" help:"steps between step events"`
+	SaveLimit    int    `name:"save_total_limit" help:"most checkpoints kept, the best among them; 0 for all"`
+	LoggingSteps int    `name:"logging_steps" alias:"steps_per_report,log_interval" help:"steps between entries of log_history and between progress lines"`
 
 	Device       string `name:"device" help:"cpu" choices:"cpu"`
 	Threads      int    `name:"threads" help:"CPU threads; 0 for all. Results do not depend on it"`
@@ -164,6 +166,9 @@ func (c *Config) Set(name, value string) error {
 	if err != nil {
 		return err
 	}
+	if !utf8.ValidString(value) {
+		return fmt.Errorf("%s is %q, wanted text in UTF-8", o.Name, value)
+	}
 	if len(o.Choices) > 0 && !contains(o.Choices, value) {
 		return fmt.Errorf("%s is %q, wanted one of %s", o.Name, value, strings.Join(o.Choices, ", "))
 	}
@@ -255,7 +260,9 @@ func contains(list []string, s string) bool {
 func parseInto(f reflect.Value, text string) error {
 	if f.Type() == reflect.TypeFor[Size]() {
 		s, err := ParseSize(text)
-		f.SetInt(int64(s))
+		if err == nil {
+			f.SetInt(int64(s))
+		}
 		return err
 	}
 	switch f.Kind() {
@@ -281,7 +288,7 @@ func parseInto(f reflect.Value, text string) error {
 		f.SetUint(v)
 	case reflect.Float64:
 		v, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
-		if err != nil || v != v {
+		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
 			return fmt.Errorf("a number")
 		}
 		if strings.HasSuffix(text, "%") {

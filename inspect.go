@@ -12,6 +12,7 @@ import (
 	"meft/model"
 	"meft/safetensors"
 	"meft/task"
+	"meft/train"
 )
 
 // Inspection is what a path turned out to be.
@@ -99,7 +100,6 @@ func (in *Inspection) model(path string) error {
 		return err
 	}
 	in.add("architecture", c.Architecture)
-	in.add("parameters", c.Parameters())
 	in.add("hidden_size", c.Dim)
 	in.add("num_hidden_layers", c.Layers)
 	in.add("num_attention_heads", c.Heads)
@@ -170,12 +170,9 @@ func (in *Inspection) run(path string) error {
 	in.add("model", c.Model)
 	in.add("method", c.Method)
 	in.add("data", c.Data)
-	steps, err := filepath.Glob(filepath.Join(path, "checkpoint-*"))
+	steps, err := train.Checkpoints(path)
 	if err != nil {
 		return err
-	}
-	for i := range steps {
-		steps[i] = filepath.Base(steps[i])
 	}
 	in.add("checkpoints", steps)
 	for _, sub := range []string{"adapter", "model"} {

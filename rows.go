@@ -78,7 +78,9 @@ func (j *job) readData() error {
 		return training.add(enc, e)
 	})
 	if err == nil && c.ValidationData != "" {
-		err = eachRow(c.ValidationData, o, 0, func(_ int, e task.Example) error { return held.add(enc, e) })
+		v := o
+		v.Split = "validation"
+		err = eachRow(c.ValidationData, v, 0, func(_ int, e task.Example) error { return held.add(enc, e) })
 	}
 	if err != nil {
 		return err

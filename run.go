@@ -198,7 +198,13 @@ func replaceFolder(path string, write func(dir string) error) error {
 		err = write(tmp)
 	}
 	if err == nil {
-		err = os.RemoveAll(path)
+		err = train.SyncTree(tmp)
+	}
+	old := tmp + "-old"
+	if err == nil {
+		if err = os.Rename(path, old); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
 	}
 	if err == nil {
 		err = os.Rename(tmp, path)
@@ -206,7 +212,7 @@ func replaceFolder(path string, write func(dir string) error) error {
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(tmp))
 	}
-	return nil
+	return os.RemoveAll(old)
 }
 
 // today is the date chat templates print in runs begun today.

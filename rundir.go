@@ -18,6 +18,9 @@ func (d runDir) check(c *Config) error {
 	if d.dir == "" {
 		return &UsageError{fmt.Errorf("no output_dir: give --output_dir FOLDER")}
 	}
+	if c.Resume == "false" {
+		c.Resume = ""
+	}
 	if c.Resume != "" && c.Resume != "true" {
 		return &UsageError{fmt.Errorf("resume is %q, wanted true: the newest good checkpoint of output_dir is taken", c.Resume)}
 	}

@@ -157,7 +157,7 @@ func TestScoreMatchesByID(t *testing.T) {
 		t.Errorf("repeated id: %v", err)
 	}
 	var b bytes.Buffer
-	if err := json.NewEncoder(&b).Encode(s); err != nil || !strings.Contains(b.String(), `"exact":{"value":0.333`) {
+	if err := json.NewEncoder(&b).Encode(s); err != nil || !strings.Contains(b.String(), `"exact_match":{"value":0.333`) {
 		t.Errorf("%s %v", b.String(), err)
 	}
 }

@@ -19,20 +19,20 @@ type Scores struct {
 	N            int  `json:"n"`
 	Missing      int  `json:"missing"`
 	Unused       int  `json:"unused"` // predictions for no example
-	Exact        Mean `json:"exact"`
+	Exact        Mean `json:"exact_match"`
 	F1           Mean `json:"f1"`
-	Strict       Mean `json:"strict"`
+	Strict       Mean `json:"strict_match"`
 	Contains     Mean `json:"contains"`
-	ContainsFold Mean `json:"contains_fold"`
+	ContainsFold Mean `json:"contains_ignore_case"`
 }
 
 // ItemScore holds the scores of one answer, 0 to 1 each.
 type ItemScore struct {
-	Exact        float64 `json:"exact"`
+	Exact        float64 `json:"exact_match"`
 	F1           float64 `json:"f1"`
-	Strict       float64 `json:"strict"`
+	Strict       float64 `json:"strict_match"`
 	Contains     float64 `json:"contains"`
-	ContainsFold float64 `json:"contains_fold"`
+	ContainsFold float64 `json:"contains_ignore_case"`
 }
 
 // Mark scores one answer against its references.
@@ -59,16 +59,16 @@ type Tally struct {
 	sums       [5]moments
 }
 
-type moments struct{ mean, m2 float64 }
+// moments are sums over items whose scores lie between 0 and 1: at any number of
+// items that fits a machine, nothing cancels that a report would show.
+type moments struct{ sum, squares float64 }
 
 // Add counts one marked answer.
 func (t *Tally) Add(s ItemScore) {
 	t.n++
 	for i, v := range [5]float64{s.Exact, s.F1, s.Strict, s.Contains, s.ContainsFold} {
-		// Welford 1962: no cancellation, whatever the number of items.
-		d := v - t.sums[i].mean
-		t.sums[i].mean += d / float64(t.n)
-		t.sums[i].m2 += d * (v - t.sums[i].mean)
+		t.sums[i].sum += v
+		t.sums[i].squares += v * v
 	}
 }
 
@@ -81,9 +81,13 @@ func (t *Tally) AddMissing() {
 // Scores returns the averages so far.
 func (t *Tally) Scores() Scores {
 	mean := func(i int) Mean {
-		m := Mean{Value: t.sums[i].mean}
+		n := float64(t.n)
+		if t.n == 0 {
+			return Mean{}
+		}
+		m := Mean{Value: t.sums[i].sum / n}
 		if t.n > 1 {
-			m.StdErr = math.Sqrt(max(t.sums[i].m2, 0) / float64(t.n-1) / float64(t.n))
+			m.StdErr = math.Sqrt(max(t.sums[i].squares/n-m.Value*m.Value, 0) / (n - 1))
 		}
 		return m
 	}
@@ -92,12 +96,12 @@ func (t *Tally) Scores() Scores {
 
 // Lines returns the scores as a table in percent.
 func (s Scores) Lines() []string {
-	out := []string{fmt.Sprintf("%-14s %8s %8s   n=%d", "metric", "percent", "stderr", s.N)}
+	out := []string{fmt.Sprintf("%-20s %8s %8s   n=%d", "metric", "percent", "stderr", s.N)}
 	for _, r := range []struct {
 		name string
 		m    Mean
-	}{{"exact", s.Exact}, {"f1", s.F1}, {"strict", s.Strict}, {"contains", s.Contains}, {"contains_fold", s.ContainsFold}} {
-		out = append(out, fmt.Sprintf("%-14s %8.3f %8.3f", r.name, 100*r.m.Value, 100*r.m.StdErr))
+	}{{"exact_match", s.Exact}, {"f1", s.F1}, {"strict_match", s.Strict}, {"contains", s.Contains}, {"contains_ignore_case", s.ContainsFold}} {
+		out = append(out, fmt.Sprintf("%-20s %8.3f %8.3f", r.name, 100*r.m.Value, 100*r.m.StdErr))
 	}
 	if s.Missing > 0 {
 		out = append(out, fmt.Sprintf("%d examples have no prediction and count as wrong", s.Missing))

@@ -75,6 +75,23 @@ func removeLeftovers(dir string) error {
 	return err
 }
 
+// SyncTree makes every file and folder below dir survive a power cut.
+func SyncTree(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return syncFolder(path)
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
+	})
+}
+
 // seal syncs every file and folder below dir to disk and returns the files'
 // hashes, by path with forward slashes, and their size in bytes.
 func seal(dir string) (hashes map[string]string, bytes int64, err error) {

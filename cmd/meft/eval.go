@@ -37,7 +37,7 @@ id and prediction.`,
 	o := &f.options
 	flags.StringVar(&o.Task, "task", "qa", "`name` of the task: qa")
 	flags.StringVar(&o.Data, "data", "", "`file` or folder with questions and reference answers")
-	flags.StringVar(&o.DataFormat, "data-format", "auto", "`form` of the rows: auto, alpaca, completion, qa, messages, sharegpt, text")
+	flags.StringVar(&o.DataFormat, "data-format", "auto", "`form` of the rows: auto, messages, conversations, alpaca, prompt, question, context, squad, text")
 	flags.StringVar(&o.Columns, "columns", "", "`fields` under other names: prompt=question,completion=answer")
 	flags.StringVar(&o.PromptTemplate, "prompt-template", "", "`text` of the prompt with {instruction} and {input}")
 	flags.IntVar(&o.Limit, "limit", 0, "take only the first `n` rows; 0 for all")
