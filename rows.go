@@ -3,6 +3,7 @@ package meft
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -79,7 +80,9 @@ func (j *job) readData() error {
 	})
 	if err == nil && c.ValidationData != "" {
 		v := o
-		v.Split = "validation"
+		if info, e := os.Stat(c.ValidationData); e == nil && info.IsDir() {
+			v.Split = "validation"
+		}
 		err = eachRow(c.ValidationData, v, 0, func(_ int, e task.Example) error { return held.add(enc, e) })
 	}
 	if err != nil {
