@@ -220,6 +220,9 @@ func Canonical(name string) string {
 func Nearest(name string, known []string) string {
 	best, at := max(2, len(name)/2)+1, ""
 	for _, k := range known {
+		if far := max(len(k)-len(name), len(name)-len(k)); far >= best {
+			continue // so many letters more or fewer are as many edits
+		}
 		if d := editDistance(name, k); d < best {
 			best, at = d, k
 		}

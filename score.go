@@ -26,6 +26,9 @@ func (s *Session) Score(in []ScoreInput, emit func(i int, o ScoreOutput) error) 
 		if len(t.IDs) < 2 || max(t.From, 1) >= len(t.IDs) {
 			return fmt.Errorf("text %d has %d tokens, of which none is left to score; give it more text", i+1, len(t.IDs))
 		}
+		if err := s.known(t.IDs); err != nil {
+			return fmt.Errorf("text %d: %w", i+1, err)
+		}
 		longest = max(longest, len(t.IDs))
 	}
 	if len(in) == 0 {

@@ -130,6 +130,16 @@ func (s *Session) need(size model.Size) error {
 	return nil
 }
 
+// known refuses ids that are not in the model's vocabulary.
+func (s *Session) known(ids []int32) error {
+	for i, id := range ids {
+		if id < 0 || int(id) >= s.base.config.Vocab {
+			return fmt.Errorf("token %d has id %d, the model's vocabulary ends at %d; was it made by another tokenizer?", i+1, id, s.base.config.Vocab-1)
+		}
+	}
+	return nil
+}
+
 // inferRows is how many token rows a model for answering takes at once: enough
 // for the products to run at full speed, few enough to need little memory.
 const inferRows = 256
@@ -142,6 +152,15 @@ const cacheBytes = 1 << 30
 func (s *Session) Generate(prompts [][]int32, d model.Decoding, emit func(i int, c model.Continuation) error) error {
 	if len(prompts) == 0 {
 		return nil
+	}
+	for i, p := range prompts {
+		err := s.known(p)
+		if len(p) == 0 {
+			err = fmt.Errorf("no tokens; wanted at least one to go on from")
+		}
+		if err != nil {
+			return fmt.Errorf("prompt %d: %w", i+1, err)
+		}
 	}
 	if err := s.need(generateSize(s.base.config, prompts, d)); err != nil {
 		return err

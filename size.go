@@ -31,6 +31,9 @@ func ParseSize(text string) (Size, error) {
 	number, unit := t[:i], strings.TrimSpace(t[i:])
 	scale := map[string]float64{"": 1, "b": 1, "k": 1e3, "kb": 1e3, "m": 1e6, "mb": 1e6, "g": 1e9, "gb": 1e9, "t": 1e12, "tb": 1e12,
 		"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}[unit]
+	if n, err := strconv.ParseInt(number, 10, 64); err == nil && scale == 1 && n >= 0 {
+		return Size(n), nil // every byte counts, also beyond what a float holds
+	}
 	v, err := strconv.ParseFloat(number, 64)
 	if err != nil || scale == 0 || v < 0 || v*scale >= math.MaxInt64 {
 		return 0, fmt.Errorf("a size such as 8GB or 512MiB")

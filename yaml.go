@@ -1,11 +1,15 @@
 package meft
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
 	"sort"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -18,12 +22,20 @@ func (c *Config) SetFile(path string) error {
 	if err != nil {
 		return err
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
+	return c.setText(path, data)
+}
+
+// setText is SetFile on the text of a file.
+func (c *Config) setText(path string, data []byte) error {
+	var doc, second yaml.Node
+	in := yaml.NewDecoder(bytes.NewReader(data))
+	if err := in.Decode(&doc); errors.Is(err, io.EOF) {
+		return nil // nothing but comments
+	} else if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if len(doc.Content) == 0 {
-		return nil
+	if err := in.Decode(&second); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: more than one document (a line --- begins another); wanted one", path)
 	}
 	root := doc.Content[0]
 	if root.Kind != yaml.MappingNode {
@@ -34,14 +46,17 @@ func (c *Config) SetFile(path string) error {
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
 		text, err := scalar(value)
-		if err == nil {
-			if line := seen[Canonical(key.Value)]; line > 0 {
-				err = fmt.Errorf("%s is set on line %d too", key.Value, line)
-			} else {
-				err = c.Set(key.Value, text)
-			}
+		if err != nil {
+			err = fmt.Errorf("%s %w", key.Value, err)
+		} else {
+			err = c.Set(key.Value, text)
 		}
-		seen[Canonical(key.Value)] = key.Line
+		if o, e := findOption(key.Value); e == nil {
+			if line := seen[o.Name]; line > 0 {
+				err = fmt.Errorf("%s is set on line %d already (%s and its other names count as one)", key.Value, line, o.Name)
+			}
+			seen[o.Name] = key.Line
+		}
 		if err != nil {
 			problems = append(problems, fmt.Sprintf("%s:%d: %v", path, key.Line, err))
 		}
@@ -70,6 +85,8 @@ func scalar(n *yaml.Node) (string, error) {
 			items = append(items, s)
 		}
 		return strings.Join(items, ","), nil
+	case yaml.AliasNode:
+		return "", fmt.Errorf("is an alias (*%s), wanted the value itself", n.Value)
 	}
 	return "", fmt.Errorf("is a table, wanted one value")
 }
@@ -82,29 +99,47 @@ var transient = map[string]bool{"resume": true, "chat_date": true, "overwrite_ou
 // YAML is the configuration with every option, in order, as a file SetFile
 // reads back. Of the methods' settings only those in Settings are written.
 func (c Config) YAML() []byte {
+	defaults := map[string]string{}
+	for _, kv := range Defaults().pairs() {
+		defaults[kv[0]] = kv[1]
+	}
 	var b strings.Builder
 	for _, kv := range c.pairs() {
-		if kv[1] != "" {
+		if before, ok := defaults[kv[0]]; kv[1] != "" || !ok || before != "" {
 			fmt.Fprintf(&b, "%s: %s\n", kv[0], quoted(kv[1]))
 		}
 	}
 	return []byte(b.String())
 }
 
-// quoted writes a value so that YAML reads the same text back.
+// quoted writes a value so that YAML reads the same text back. What Go escapes
+// in a quoted string, YAML escapes alike.
 func quoted(s string) string {
-	out, err := yaml.Marshal(s)
-	if err != nil {
-		panic(err)
+	if plainScalar(s) {
+		return s
 	}
-	if text := strings.TrimSpace(string(out)); strings.HasPrefix(text, `"`) && plainScalar(s) {
-		return s // a number or truth value needs no quotes
-	} else {
-		return text
-	}
+	return strconv.Quote(s)
 }
 
-func plainScalar(s string) bool { return !strings.ContainsAny(s, " \t\n:#'\"\\{}[],&*!|>%@`") }
+// plainScalar reports whether text needs no quotes: names, paths, numbers and
+// truth values, but nothing that YAML could take for more than text.
+func plainScalar(s string) bool {
+	switch strings.ToLower(s) {
+	case "", "null", "...":
+		return false
+	}
+	if first := s[0]; (first == '-' || first == '+') && (len(s) == 1 || s[1] == '-') {
+		return false
+	}
+	for i := range len(s) {
+		b := s[i]
+		letter := b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || strings.IndexByte("_./+-", b) >= 0
+		if !letter && (i == 0 || b != '=' && b != ',') {
+			return false
+		}
+	}
+	return true
+}
 
 // pairs are all options and their values as text.
 func (c Config) pairs() [][2]string {
