@@ -166,6 +166,11 @@ func (c *Config) Set(name, value string) error {
 	if err != nil {
 		return err
 	}
+	return c.assign(o, value)
+}
+
+// assign is Set for an option that was found.
+func (c *Config) assign(o Option, value string) error {
 	if !utf8.ValidString(value) {
 		return fmt.Errorf("%s is %q, wanted text in UTF-8", o.Name, value)
 	}
@@ -195,9 +200,10 @@ func (e *UnknownOption) Error() string {
 	return fmt.Sprintf("unknown option %q; did you mean %q?", e.Name, e.Nearest)
 }
 
-func findOption(name string) (Option, error) {
+func findOption(name string) (Option, error) { return findAmong(Options(), name) }
+
+func findAmong(all []Option, name string) (Option, error) {
 	want := Canonical(name)
-	all := Options()
 	var known []string
 	for _, o := range all {
 		for _, n := range append([]string{o.Name}, o.Aliases...) {

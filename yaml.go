@@ -42,21 +42,22 @@ func (c *Config) setText(path string, data []byte) error {
 		return fmt.Errorf("%s:%d: wanted one option a line, as in \"learning_rate: 1e-4\"", path, root.Line)
 	}
 	var problems []string
-	seen := map[string]int{}
+	options, seen := Options(), map[string]int{} // seen is the line of an option
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
 		text, err := scalar(value)
-		if err != nil {
+		o, unknown := findAmong(options, key.Value)
+		switch {
+		case unknown != nil:
+			err = unknown
+		case seen[o.Name] > 0:
+			err = fmt.Errorf("%s is set on line %d already (%s and its other names count as one)", key.Value, seen[o.Name], o.Name)
+		case err != nil:
 			err = fmt.Errorf("%s %w", key.Value, err)
-		} else {
-			err = c.Set(key.Value, text)
+		default:
+			err = c.assign(o, text)
 		}
-		if o, e := findOption(key.Value); e == nil {
-			if line := seen[o.Name]; line > 0 {
-				err = fmt.Errorf("%s is set on line %d already (%s and its other names count as one)", key.Value, line, o.Name)
-			}
-			seen[o.Name] = key.Line
-		}
+		seen[o.Name] = key.Line
 		if err != nil {
 			problems = append(problems, fmt.Sprintf("%s:%d: %v", path, key.Line, err))
 		}
