@@ -13,6 +13,7 @@ import (
 	"meft/model"
 	"meft/param"
 	"meft/safetensors"
+	"meft/tensor"
 	"meft/token"
 	"meft/train"
 )
@@ -173,29 +174,31 @@ func (c *adapterConfig) fits(dir string, m model.Config, tok *token.Tokenizer) e
 // surplus and misshapen tensors are reported in one error.
 func loadAdapter(dir string, set *param.Set) error {
 	path := filepath.Join(dir, adapterWeightsFile)
-	if err := checkFinite(path); err != nil {
+	if err := train.ReadBlobs(path, set.Weights()); err != nil {
 		return err
 	}
-	return train.ReadBlobs(path, set.Weights())
+	return checkFinite(path, set)
 }
 
-// checkFinite refuses a file with a value that is not a number.
-func checkFinite(path string) error {
-	files, err := safetensors.Open(path)
-	if err != nil {
-		return err
+// checkFinite refuses parameters, read from path, with a value that is not a
+// number. Tables may be as large as host memory and are looked at in place.
+func checkFinite(path string, set *param.Set) error {
+	for _, t := range set.Tables {
+		if err := errors.Join(
+			safetensors.CheckFinite(path+": tensor "+t.Name+".key", t.K),
+			safetensors.CheckFinite(path+": tensor "+t.Name+".value", t.V)); err != nil {
+			return err
+		}
 	}
-	defer files.Close()
-	for _, name := range files.Names() {
-		info, _ := files.Info(name)
-		values := make([]float32, info.Len())
-		if err := files.ReadF32(values, name); err != nil {
+	dense := param.Set{Dense: set.Dense}
+	for _, b := range dense.Weights() {
+		values := make([]float32, b.Bytes()/4)
+		if err := b.Read(tensor.Bytes(values)); err != nil {
 			return err
 		}
-		if err := safetensors.CheckFinite(path+": tensor "+name, values); err != nil {
+		if err := safetensors.CheckFinite(path+": tensor "+b.Name, values); err != nil {
 			return err
 		}
-		files.Release(name)
 	}
 	return nil
 }
