@@ -140,6 +140,9 @@ func highest(dst []int32, score, spare []float32) []int32 {
 			score[i] = float32(math.Inf(-1))
 		}
 	}
+	if k <= fewHighest && 4*k <= len(score) {
+		return highestFew(dst[:k], score, spare[:k])
+	}
 	copy(spare, score)
 	bound := kth(spare[:len(score)], k)
 	above := 0
@@ -160,6 +163,37 @@ func highest(dst []int32, score, spare []float32) []int32 {
 		n++
 	}
 	return dst[:n]
+}
+
+// fewHighest is the most that highestFew is used for: with more, moving the list
+// costs more than partitioning the scores.
+const fewHighest = 16
+
+// highestFew is highest for a short dst: it keeps the list of the best so far,
+// which nearly all scores fail to enter. best is as long as dst.
+func highestFew(dst []int32, score, best []float32) []int32 {
+	n := 0
+	for i, v := range score {
+		if n == len(best) && v <= best[n-1] {
+			continue
+		}
+		at := min(n, len(best)-1)
+		for at > 0 && best[at-1] < v { // behind equal scores: they have lower places
+			best[at], dst[at] = best[at-1], dst[at-1]
+			at--
+		}
+		best[at], dst[at] = v, int32(i)
+		n = min(n+1, len(best))
+	}
+	for i := 1; i < len(dst); i++ { // ascending places; the list is short
+		v, at := dst[i], i
+		for at > 0 && dst[at-1] > v {
+			dst[at] = dst[at-1]
+			at--
+		}
+		dst[at] = v
+	}
+	return dst
 }
 
 // kth is the k-th highest of x, k from 1 to len(x), and reorders x. Values equal

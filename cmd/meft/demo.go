@@ -46,12 +46,12 @@ func (a *app) demo(o demo.Options, asJSON bool) error {
 
 // printDemo prints the comparison for people, and what its numbers mean.
 func (a *app) printDemo(d *demo.Table) error {
-	t := newTable("method", ">exact match before", ">after", ">device", ">host", ">seconds")
+	t := newTable("method", ">new facts before", ">after", ">old facts before", ">after", ">trained", ">device", ">host", ">seconds")
 	for _, r := range d.Rows {
-		t.add(r.Method, percent(r.EMBefore), percent(r.EMAfter), meft.Size(r.DeviceBytes).String(), meft.Size(r.HostBytes).String(), fmt.Sprintf("%.1f", r.Seconds))
+		t.add(r.Method, percent(r.EMBefore), percent(r.EMAfter), percent(d.OldBefore), percent(r.OldAfter), fmt.Sprint(r.Trained), meft.Size(r.DeviceBytes).String(), meft.Size(r.HostBytes).String(), fmt.Sprintf("%.1f", r.Seconds))
 	}
 	err := t.write(a.out, "")
-	a.sayf("exact match: of %d questions about %d facts, in a wording no training row has; guessing the commonest answers gives %s", d.Questions, d.Facts, percent(d.Chance))
+	a.sayf("new facts: questions about %d facts taught here that are answered exactly, in a wording no training row has;\nguessing the commonest answers gives %s. old facts: the same for what the base model (%d parameters) knew before.\nBoth methods take the same device memory, the base model included; MEFT's adapter lies in host memory.", d.Facts, percent(d.Chance), d.Base)
 	return err
 }
 

@@ -2,7 +2,7 @@
 // synthetic world's text, a tokenizer trained on it, and a small Llama trained
 // from random weights by the program's own "train --method full --init random".
 //
-//	go run ./demo/_recipe [-work DIR] [-steps N]
+//	go run ./demo/_recipe [-work DIR]
 //
 // The result replaces demo/base.
 package main
@@ -17,20 +17,15 @@ import (
 	"path/filepath"
 
 	"meft"
+	"meft/demo"
 	"meft/safetensors"
 	"meft/task/world"
 	"meft/token"
 	"meft/train"
 )
 
-// The world the base model knows, and the documents written about it.
-var (
-	size      = world.Size{People: 400, Places: 120, Works: 80}
-	documents = 60000
-)
-
 const (
-	worldSeed = 1
+	documents = 60000 // written about the world the model is to know
 	vocab     = 2048
 	config    = `{
   "architectures": ["LlamaForCausalLM"],
@@ -92,7 +87,7 @@ func run(work, recipe, out string) error {
 	return pack(r.Output, out)
 }
 
-func corpus() iter.Seq[string] { return world.Pretraining(worldSeed, size, documents) }
+func corpus() iter.Seq[string] { return world.Pretraining(demo.WorldSeed, demo.WorldSize, documents) }
 
 // prepare writes the folder that training starts from: a configuration and a
 // tokenizer, no weights.
