@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -351,5 +352,30 @@ func TestOverwriteBeginsAnew(t *testing.T) {
 	}
 	if !exists(mine) {
 		t.Error("a file that is no run's was deleted")
+	}
+}
+
+// Two processes in one folder would delete each other's checkpoints.
+func TestFolderOfARunningRunIsLeftAlone(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("folders are locked on Linux only")
+	}
+	c := newRun(t, "meft")
+	c.MaxSteps = 3
+	want := wanted(t, c)
+	tried := false
+	_, err := Train(t.Context(), c, func(e train.Event) {
+		if s, ok := e.(train.Step); ok && s.Step == 2 {
+			again := c
+			again.Resume = "true"
+			refused(t, again, c.OutputDir, "another process")
+			tried = true
+		}
+	})
+	if err != nil || !tried {
+		t.Fatalf("tried %v, %v", tried, err)
+	}
+	if !bytes.Equal(result(t, c), want) {
+		t.Error("the result has other bytes")
 	}
 }

@@ -62,10 +62,14 @@ func Train(ctx context.Context, c Config, observe func(train.Event)) (*Result, e
 
 // run trains with everything built.
 func (j *job) run(ctx context.Context, d runDir, e *engine, p *pieces, plan *Plan, observe func(train.Event)) (*Result, error) {
+	release, err := d.claim()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	t := j.trainer(d.dir, e, p)
 	from, passed := -1, []string(nil)
 	if j.config.Resume != "" {
-		var err error
 		if from, passed, err = resume(t, d); err != nil {
 			return nil, err
 		}

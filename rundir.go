@@ -1,6 +1,7 @@
 package meft
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -74,9 +75,9 @@ func (d runDir) empty() error {
 	return nil
 }
 
-// begin makes the folder of a new run, after removing an old one's files. The
-// old configuration goes last, when the new one takes its place, so that the
-// folder is a run's at every moment.
+// begin makes a claimed folder that of a new run, after removing an old one's
+// files. The old configuration goes last, when the new one takes its place, so
+// that the folder is a run's at every moment.
 func (d runDir) begin(c Config) error {
 	if c.Overwrite && exists(configPath(d.dir)) {
 		if err := train.RemoveCheckpoints(d.dir); err != nil {
@@ -88,13 +89,26 @@ func (d runDir) begin(c Config) error {
 			}
 		}
 	}
-	if err := os.MkdirAll(d.dir, 0o755); err != nil {
-		return err
-	}
 	if err := d.sweep(); err != nil {
 		return err
 	}
 	return writeFile(configPath(d.dir), c.YAML())
+}
+
+// errLocked says that another process works in a folder.
+var errLocked = errors.New("another process is training there; wait for it or stop it, or choose another --output_dir")
+
+// claim makes the folder and keeps other processes from training in it until
+// release is called.
+func (d runDir) claim() (release func(), err error) {
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return nil, err
+	}
+	release, err = lockFolder(d.dir)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.dir, err)
+	}
+	return release, nil
 }
 
 // sweep removes what a killed run left half written, but for checkpoints, which

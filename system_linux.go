@@ -1,6 +1,7 @@
 package meft
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -15,6 +16,21 @@ func freeDisk(path string) (int64, bool) {
 		return 0, false
 	}
 	return int64(s.Bavail) * s.Bsize, true
+}
+
+// lockFolder makes the process the only one to work in a folder. The system
+// takes the lock back however the process ends. The error is errLocked if
+// another has it; file systems that know no locks are let be.
+func lockFolder(path string) (unlock func(), err error) {
+	d, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, errors.Join(errLocked, d.Close())
+	}
+	return func() { _ = d.Close() }, nil // nothing was written through it
 }
 
 // peakRSS is the largest resident memory the process has had, in bytes.
