@@ -19,9 +19,7 @@ const programBytes = 32 << 20
 // programSize is the memory on the host that a run of a model takes beside its
 // ledger, and part of every host budget. A vocabulary in memory was measured at
 // 4.5 (Llama 2, Qwen 2) to 6.6 (Llama 3) times its tokenizer.json, and 16 times
-// a tokenizer.model. Not counted are the pages of the checkpoint's largest
-// tensor, which are resident while it is read: they are the page cache's, and
-// the system takes them back when it needs them.
+// a tokenizer.model. The checkpoint is read in pieces whose pages are given back at once.
 func programSize(model string) int64 {
 	for _, f := range []struct {
 		name  string

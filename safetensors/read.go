@@ -14,17 +14,38 @@ func (s *Set) ReadF32(dst []float32, name string) error {
 	if err := e.wantFloats(len(dst)); err != nil {
 		return err
 	}
-	switch src := e.bytes(); e.DType {
-	case "F64":
-		widenF64(dst, src)
-	case "F32":
-		copy(view(dst), src)
-	case "F16":
-		widenF16(dst, src)
-	case "BF16":
-		widenBF16(dst, src)
-	}
+	e.pieces(func(src []byte, from, to int) {
+		part := dst[from:to]
+		switch e.DType {
+		case "F64":
+			widenF64(part, src)
+		case "F32":
+			copy(view(part), src)
+		case "F16":
+			widenF16(part, src)
+		case "BF16":
+			widenBF16(part, src)
+		}
+	})
 	return nil
+}
+
+// pieceValues is how many values are converted before their pages are given
+// back, so that reading a large tensor does not hold it twice.
+const pieceValues = 1 << 20
+
+// pieces hands out the tensor's bytes with the values they are, in order. A
+// tensor of several pieces is not resident afterwards.
+func (e entry) pieces(do func(src []byte, from, to int)) {
+	src, size, n := e.bytes(), e.DType.Size(), e.Len()
+	for from := 0; from < n; from += pieceValues {
+		to := min(from+pieceValues, n)
+		do(src[from*size:to*size], from, to)
+		if e.file.mapped && n > pieceValues {
+			start := int(e.file.header.Start + e.start)
+			releasePages(e.file.data, start+from*size, start+to*size)
+		}
+	}
 }
 
 // ReadBF16 converts a tensor to bfloat16. It has to be F64, F32, F16 or BF16
@@ -38,16 +59,19 @@ func (s *Set) ReadBF16(dst []uint16, name string) error {
 	if err := e.wantFloats(len(dst)); err != nil {
 		return err
 	}
-	switch src := e.bytes(); e.DType {
-	case "F64":
-		narrowF64(dst, src)
-	case "F32":
-		narrowF32(dst, src)
-	case "F16":
-		narrowF16(dst, src)
-	case "BF16":
-		copy(view(dst), src)
-	}
+	e.pieces(func(src []byte, from, to int) {
+		part := dst[from:to]
+		switch e.DType {
+		case "F64":
+			narrowF64(part, src)
+		case "F32":
+			narrowF32(part, src)
+		case "F16":
+			narrowF16(part, src)
+		case "BF16":
+			copy(view(part), src)
+		}
+	})
 	return nil
 }
 

@@ -278,3 +278,34 @@ func TestReturnedListsAreCopies(t *testing.T) {
 		t.Errorf("view has room for %d of %d bytes, %v", cap(b), len(b), err)
 	}
 }
+
+// A tensor of several pieces, of a length no piece divides, comes back whole.
+func TestLargeTensorsAreReadInPieces(t *testing.T) {
+	want := make([]float32, 2*pieceValues+12345)
+	for i := range want {
+		want[i] = float32(i%4099) - 7
+	}
+	path := filepath.Join(t.TempDir(), "large.safetensors")
+	if err := Write(path, []Tensor{F32("x", want, len(want))}, nil); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	got, low := make([]float32, len(want)), make([]uint16, len(want))
+	if err := s.ReadF32(got, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ReadBF16(low, "x"); err != nil {
+		t.Fatal(err)
+	}
+	rounded := make([]uint16, len(want))
+	BF16FromF32(rounded, want)
+	for i := range want {
+		if got[i] != want[i] || low[i] != rounded[i] {
+			t.Fatalf("value %d is %v and %x, wanted %v and %x", i, got[i], low[i], want[i], rounded[i])
+		}
+	}
+}
