@@ -134,9 +134,6 @@ func compare(t *testing.T, name string, i int, got, want, tolerance float64) {
 // lowestBlock compares the gradients of a model whose weights are frozen, where
 // the lowest branch gets no dx, with those where they are trained.
 func (s *suite) lowestBlock(t *testing.T) {
-	if s.settings.Reach() == method.ToWeights {
-		t.Skip("the weights are what is trained")
-	}
 	both := [2]*Rig{}
 	for i, weights := range []bool{true, false} {
 		size := s.size()
