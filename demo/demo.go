@@ -98,15 +98,21 @@ func Run(ctx context.Context, o Options, observe func(Event)) (*Table, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	d := &demonstration{o: o, dir: dir, observe: observe, facts: world.Injection(injectionSeed, o.People)}
-	if err := d.files(); err != nil {
+	d := &demonstration{o: o, dir: dir, observe: observe, facts: Facts(o.People)}
+	if err := WriteFiles(dir, d.facts); err != nil {
 		return nil, err
 	}
 	return d.run(ctx)
 }
 
-// injectionSeed makes the people of the demonstration.
-const injectionSeed = 7
+// Facts are those taught about so many people, 0 for the default.
+func Facts(n int) []world.Fact {
+	const seed = 7
+	if n == 0 {
+		n = people
+	}
+	return world.Injection(seed, n)
+}
 
 // demonstration is one run of the demo.
 type demonstration struct {
@@ -120,14 +126,16 @@ type demonstration struct {
 
 func (d *demonstration) path(name string) string { return filepath.Join(d.dir, name) }
 
-// files writes the model folder, the training rows and the questions. Training
-// and questions word the same facts differently.
-func (d *demonstration) files() error {
+// WriteFiles writes what the demonstration works on into dir: the base model
+// (model), the training rows (facts.jsonl), and the questions about the same
+// facts in other words (questions.jsonl) and about the base model's own world
+// (old.jsonl).
+func WriteFiles(dir string, facts []world.Fact) error {
 	sub, err := fs.Sub(base, "base")
 	if err != nil {
 		return err
 	}
-	if err := os.CopyFS(d.path("model"), sub); err != nil {
+	if err := os.CopyFS(filepath.Join(dir, "model"), sub); err != nil {
 		return err
 	}
 	old := world.New(WorldSeed, WorldSize).Facts()[:oldFacts]
@@ -136,11 +144,11 @@ func (d *demonstration) files() error {
 		facts []world.Fact
 		forms []int
 	}{
-		{"facts.jsonl", d.facts, world.TrainQuestions()},
-		{"questions.jsonl", d.facts, []int{world.HeldOutQuestion}},
+		{"facts.jsonl", facts, world.TrainQuestions()},
+		{"questions.jsonl", facts, []int{world.HeldOutQuestion}},
 		{"old.jsonl", old, []int{world.HeldOutQuestion}},
 	} {
-		f, err := os.Create(d.path(file.name))
+		f, err := os.Create(filepath.Join(dir, file.name))
 		if err != nil {
 			return err
 		}

@@ -2,9 +2,8 @@
 // synthetic world's text, a tokenizer trained on it, and a small Llama trained
 // from random weights by the program's own "train --method full --init random".
 //
-//	go run ./demo/_recipe [-work DIR]
-//
-// The result replaces demo/base.
+//	go run ./demo/_recipe [-work DIR]      the result replaces demo/base
+//	go run ./demo/_recipe -files DIR       the demonstration's files, to try other settings
 package main
 
 import (
@@ -53,8 +52,15 @@ func main() {
 	work := flag.String("work", "runs/demo-base", "folder for the corpus and the training run")
 	recipe := flag.String("recipe", "demo/_recipe/pretrain.yaml", "training configuration")
 	out := flag.String("out", "demo/base", "folder the model goes to")
+	files := flag.String("files", "", "instead: write the demonstration's model, facts and questions into this folder")
 	flag.Parse()
 	log.SetFlags(0)
+	if *files != "" {
+		if err := demo.WriteFiles(*files, demo.Facts(0)); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	if err := run(*work, *recipe, *out); err != nil {
 		log.Fatal(err)
 	}
