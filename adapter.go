@@ -1,7 +1,6 @@
 package meft
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,14 +26,14 @@ const (
 // adapterConfig is adapter_config.json of the methods PEFT does not have. Keys
 // that PEFT has too mean the same.
 type adapterConfig struct {
-	Base      string         `json:"base_model_name_or_path"`
-	Shape     adapterShape   `json:"base_shape"`
-	Version   string         `json:"meft_version"`
-	Method    string         `json:"method"`
-	PeftType  string         `json:"peft_type"` // MEFT or PARALLEL_ADAPTER
-	Settings  map[string]any `json:"settings"`
-	TaskType  string         `json:"task_type"`
-	Tokenizer string         `json:"tokenizer_sha256,omitempty"`
+	Base      string          `json:"base_model_name_or_path"`
+	Shape     adapterShape    `json:"base_shape"`
+	Version   string          `json:"meft_version"`
+	Method    string          `json:"method"`
+	PeftType  string          `json:"peft_type"` // MEFT or PARALLEL_ADAPTER
+	Settings  json.RawMessage `json:"settings"`
+	TaskType  string          `json:"task_type"`
+	Tokenizer string          `json:"tokenizer_sha256,omitempty"`
 }
 
 // adapterShape is what a base model must have for the adapter to fit.
@@ -49,7 +48,7 @@ var peftTypes = map[string]string{"meft": "MEFT", "parallel": "PARALLEL_ADAPTER"
 // saveAdapter writes the two files into dir, which exists. The caller makes dir
 // appear atomically.
 func saveAdapter(dir string, b *base, m method.Method, name string, tok *token.Tokenizer, set *param.Set) error {
-	settings, err := settingsOf(m)
+	settings, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
@@ -139,19 +138,13 @@ func readAdapterConfig(dir string) (*adapterConfig, method.Method, error) {
 		return nil, nil, err
 	}
 	var c adapterConfig
-	in := json.NewDecoder(bytes.NewReader(data))
-	in.UseNumber() // or a million neurons would read 1e+06
-	if err := in.Decode(&c); err != nil {
+	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if want, ok := peftTypes[c.Method]; !ok || want != c.PeftType {
 		return nil, nil, fmt.Errorf("%s: peft_type %q, method %q; known methods: meft, parallel", path, c.PeftType, c.Method)
 	}
-	settings := map[string]string{}
-	for k, v := range c.Settings {
-		settings[k] = fmt.Sprint(v)
-	}
-	m, err := newMethod(c.Method, settings)
+	m, err := method.Decode(c.Method, c.Settings)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -225,6 +225,13 @@ func (in *Inspection) Lines() []string {
 // plain writes maps as "key value, key value".
 func plain(v any) any {
 	var items []string
+	if raw, ok := v.(json.RawMessage); ok {
+		var m map[string]any
+		if json.Unmarshal(raw, &m) != nil {
+			return string(raw)
+		}
+		v = m
+	}
 	switch m := v.(type) {
 	case map[string]any:
 		for k, x := range m {

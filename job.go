@@ -61,7 +61,10 @@ func newJob(c Config) (*job, error) {
 	if c.Init == "random" && j.method.Reach() != method.ToWeights {
 		return nil, &UsageError{fmt.Errorf("init random starts from a model that knows nothing; method %s would keep it so: use --method full", c.Method)}
 	}
-	if b.dir != "" && c.Data != "" {
+	if b.dir == "" && c.Data != "" {
+		return nil, &UsageError{fmt.Errorf("shape %s has no tokenizer to read data with; leave data out (its rows are then random tokens), or give --model FOLDER", c.Shape)}
+	}
+	if c.Data != "" {
 		if j.tok, err = b.tokenizer(); err != nil {
 			return nil, err
 		}

@@ -1,7 +1,6 @@
 package meft
 
 import (
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"sort"
@@ -13,21 +12,11 @@ import (
 // newMethod makes the method of that name with its defaults and the given
 // settings, which may only be its own. All problems are in one error.
 func newMethod(name string, settings map[string]string) (method.Method, error) {
-	m, ok := method.All()[name]
-	if !ok {
-		var known []string
-		for n := range method.All() {
-			known = append(known, n)
-		}
-		sort.Strings(known)
-		return nil, fmt.Errorf("unknown method %q; known: %s", name, strings.Join(known, ", "))
+	m, err := method.Decode(name, nil)
+	if err != nil {
+		return nil, err
 	}
 	v := reflect.ValueOf(m)
-	if v.Kind() != reflect.Pointer { // All holds values: settings go into a copy
-		p := reflect.New(v.Type())
-		p.Elem().Set(v)
-		v = p
-	}
 	var problems []string
 	for key, text := range settings {
 		o, err := findOption(key)
@@ -46,10 +35,7 @@ func newMethod(name string, settings map[string]string) (method.Method, error) {
 		sort.Strings(problems)
 		return nil, fmt.Errorf("%s", strings.Join(problems, "; "))
 	}
-	if made, ok := v.Interface().(method.Method); ok {
-		return made, nil
-	}
-	return v.Elem().Interface().(method.Method), nil
+	return m, nil
 }
 
 // settingField finds the field with that JSON name.
@@ -61,14 +47,4 @@ func settingField(v reflect.Value, name string) (reflect.Value, bool) {
 		}
 	}
 	return reflect.Value{}, false
-}
-
-// settingsOf are a method's settings under their names.
-func settingsOf(m method.Method) (map[string]any, error) {
-	data, err := json.Marshal(m)
-	if err != nil {
-		return nil, err
-	}
-	var out map[string]any
-	return out, json.Unmarshal(data, &out)
 }

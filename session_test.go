@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"meft/method"
 	"meft/model"
 	"meft/train"
 )
@@ -243,8 +244,8 @@ func TestAdapterOfAMillionNeuronsIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if settings, err := settingsOf(m); err != nil || settings["meft_neurons"] != 1e6 {
-		t.Errorf("read %v, %v", settings["meft_neurons"], err)
+	if n := m.(*method.MEFT).Neurons; n != 1000000 {
+		t.Errorf("read %d", n)
 	}
 }
 
