@@ -177,10 +177,8 @@ func loadAdapter(dir string, set *param.Set) error {
 // number. Tables may be as large as host memory and are looked at in place.
 func checkFinite(path string, set *param.Set) error {
 	for _, t := range set.Tables {
-		if err := errors.Join(
-			safetensors.CheckFinite(path+": tensor "+t.Name+".key", t.K),
-			safetensors.CheckFinite(path+": tensor "+t.Name+".value", t.V)); err != nil {
-			return err
+		if err := errors.Join(safetensors.CheckFinite(t.Name+".key", t.K), safetensors.CheckFinite(t.Name+".value", t.V)); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
 	dense := param.Set{Dense: set.Dense}
@@ -189,8 +187,8 @@ func checkFinite(path string, set *param.Set) error {
 		if err := b.Read(tensor.Bytes(values)); err != nil {
 			return err
 		}
-		if err := safetensors.CheckFinite(path+": tensor "+b.Name, values); err != nil {
-			return err
+		if err := safetensors.CheckFinite(b.Name, values); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
 	return nil

@@ -87,10 +87,7 @@ func (b *base) fill(m *model.Model) error {
 		return err
 	}
 	defer set.Close()
-	if err := m.Load(set); err != nil {
-		return fmt.Errorf("%s: %w", b.dir, err)
-	}
-	return nil
+	return m.Load(set)
 }
 
 // tokenizer reads the model's tokenizer and checks that it fits the vocabulary.

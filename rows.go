@@ -180,12 +180,16 @@ func (j *job) refuseLoss(path string, r *task.Report) error {
 	if path == "" {
 		path = j.config.Data + " (validation part)"
 	}
+	limit, mend := fmt.Sprintf("max_length %d", j.config.MaxLength), "raise max_length"
+	if positions := j.base.config.MaxPositions; j.config.MaxLength == 0 || j.config.MaxLength > positions {
+		limit, mend = fmt.Sprintf("the model's context of %d tokens", positions), "shorten the rows"
+	}
 	if r.Supervised == 0 {
-		return fmt.Errorf("%s: no token is left to train on: of %d rows, %d lost their whole answer to max_length %d (the longest row has %d tokens: %s); raise max_length", path, r.Rows, r.Dropped, j.config.MaxLength, r.Longest, r.LongestRow)
+		return fmt.Errorf("%s: no token is left to train on: of %d rows, %d lost their whole answer to %s (the longest row has %d tokens: %s); %s", path, r.Rows, r.Dropped, limit, r.Longest, r.LongestRow, mend)
 	}
 	if lost := r.Lost(); lost > j.config.MaxLostSupervision {
-		return fmt.Errorf("%s: %.2f %% of the tokens to be learned would be cut away by max_length %d (%d rows cut, %d lose their whole answer; the longest has %d tokens: %s); raise max_length, or allow it with --max_lost_supervision %.2f",
-			path, 100*lost, j.config.MaxLength, r.CutRows, r.Dropped, r.Longest, r.LongestRow, lost+0.005)
+		return fmt.Errorf("%s: %.2f %% of the tokens to be learned would be cut away by %s (%d rows cut, %d lose their whole answer; the longest has %d tokens: %s); %s, or allow it with --max_lost_supervision %.2f",
+			path, 100*lost, limit, r.CutRows, r.Dropped, r.Longest, r.LongestRow, mend, lost+0.005)
 	}
 	return nil
 }

@@ -152,8 +152,8 @@ func (m *Model) loadWeight(w *Weight, s *safetensors.Set) error {
 		if err := s.ReadBF16(dst, w.Name); err != nil {
 			return err
 		}
-		if err := safetensors.CheckFiniteBF16(info.File+": tensor "+w.Name, dst); err != nil {
-			return err
+		if err := safetensors.CheckFiniteBF16(w.Name, dst); err != nil {
+			return fmt.Errorf("%s: %w", info.File, err)
 		}
 		m.push(w.W, tensor.Bytes(dst))
 		return nil
@@ -162,8 +162,8 @@ func (m *Model) loadWeight(w *Weight, s *safetensors.Set) error {
 	if err := s.ReadF32(dst, w.Name); err != nil {
 		return err
 	}
-	if err := safetensors.CheckFinite(info.File+": tensor "+w.Name, dst); err != nil {
-		return err
+	if err := safetensors.CheckFinite(w.Name, dst); err != nil {
+		return fmt.Errorf("%s: %w", info.File, err)
 	}
 	m.push(w.W, tensor.Bytes(dst))
 	return nil

@@ -59,6 +59,9 @@ func Open(path string) (*Set, error) {
 	broken := map[string]bool{}
 	for _, name := range files {
 		f, err := openFile(name)
+		if idx != nil && errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%s: the index names this shard, and it is missing, download it again: %w", name, fs.ErrNotExist)
+		}
 		if err != nil {
 			p.add(err)
 			broken[name] = true

@@ -141,7 +141,7 @@ func TestIndexAndShardsHaveToAgree(t *testing.T) {
 		want  []string // none: opens
 	}{
 		{"agree", files, map[string]string{"a": one, "b": one, "c": two}, nil},
-		{"shards missing", files, map[string]string{"a": one, "b": one, "c": two, "d": three, "e": "m-4.safetensors"}, []string{three, "m-4.safetensors", "no such file"}},
+		{"shards missing", files, map[string]string{"a": one, "b": one, "c": two, "d": three, "e": "m-4.safetensors"}, []string{three, "m-4.safetensors", "is missing"}},
 		{"tensor missing", files, map[string]string{"a": one, "b": one, "c": two, "d": two}, []string{`tensor "d" is missing from ` + two}},
 		{"tensor elsewhere", files, map[string]string{"a": one, "b": two, "c": two}, []string{`tensor "b" is said to be in ` + two + ", it is in " + one}},
 		{"tensor not listed", files, map[string]string{"a": one, "c": two}, []string{`tensor "b" of ` + one + " is not listed"}},
