@@ -13,7 +13,7 @@ import (
 // render returns the chat template's text of ms.
 func (e *Encoder) render(ms []token.Message, x Example, generation bool) (string, error) {
 	if e.chat == nil {
-		return "", errors.New("the row is a conversation, but the model has no chat template; give one")
+		return "", errors.New("the row is a conversation, but the model has no chat template; name a file with chat_template")
 	}
 	return e.chat.Render(ms, token.ChatOptions{
 		Generation: generation,
