@@ -111,7 +111,9 @@ func (a *app) tellResult(c meft.Config, r *meft.Result) {
 		a.sayf("most memory: device %s, host %s, whole program %s", meft.Size(r.Device), meft.Size(r.Host), meft.Size(r.PeakRSS))
 	}
 	a.sayf("%s: %s", what, r.Output)
-	a.sayf("use it: meft generate %s --prompt TEXT", use)
+	if c.Model != "" { // a built-in shape has no tokenizer to prompt with
+		a.sayf("use it: meft generate %s --prompt TEXT", use)
+	}
 }
 
 // trainView shows the events of a run to people.
