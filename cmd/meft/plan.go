@@ -135,7 +135,7 @@ func (a *app) printPlan(c meft.Config, p *meft.Plan) error {
 func timeLine(p *meft.Plan) string {
 	line := fmt.Sprintf("a step is %s tokens", count(int64(p.Tokens)))
 	if p.StepSeconds > 0 {
-		line += fmt.Sprintf(" and would take about %.3g s", p.StepSeconds)
+		line += " and would take about " + span(time.Duration(p.StepSeconds*float64(time.Second)))
 	}
 	if p.Steps > 0 {
 		line += fmt.Sprintf("; %s steps", count(int64(p.Steps)))
