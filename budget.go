@@ -57,25 +57,21 @@ func overBudget(c Config, l *tensor.Ledger) []string {
 	return problems
 }
 
-// saving is a change that takes less memory.
-type saving struct {
-	text  string
-	apply func(c *Config) bool // false when there is nothing left to save
-}
+// A saving is a change that takes less memory. It reports false when there is
+// nothing left to save.
+type saving func(c *Config) bool
 
 // savings are tried in this order, from what costs least in speed and quality.
 func savings(meft bool) []saving {
 	out := []saving{
-		{"gradient_checkpointing=true", func(c *Config) bool { done := c.Rebuild; c.Rebuild = true; return !done }},
-		{"base_dtype=bf16", func(c *Config) bool { done := c.BaseDType == "bf16"; c.BaseDType = "bf16"; return !done }},
-		{"per_device_train_batch_size", smallerBatch},
+		func(c *Config) bool { done := c.Rebuild; c.Rebuild = true; return !done },
+		func(c *Config) bool { done := c.BaseDType == "bf16"; c.BaseDType = "bf16"; return !done },
+		smallerBatch,
 	}
 	if meft {
-		out = append(out,
-			saving{"meft_buffer", halve("meft_buffer", 64)},
-			saving{"meft_neurons", halve("meft_neurons", 64)})
+		out = append(out, halve("meft_buffer", 64), halve("meft_neurons", 64))
 	}
-	return append(out, saving{"max_length", func(c *Config) bool { c.MaxLength /= 2; return c.MaxLength >= 32 }})
+	return append(out, func(c *Config) bool { c.MaxLength /= 2; return c.MaxLength >= 32 })
 }
 
 // smallerBatch makes micro-batches smaller and more, the rows of a step staying
@@ -92,7 +88,7 @@ func smallerBatch(c *Config) bool {
 }
 
 // halve halves a method's whole-number setting down to a least value.
-func halve(name string, least int) func(c *Config) bool {
+func halve(name string, least int) saving {
 	return func(c *Config) bool {
 		var v int
 		if _, err := fmt.Sscan(c.setting(name), &v); err != nil || v == 0 {
@@ -135,7 +131,7 @@ func fitting(c Config, ledger func(Config) (*tensor.Ledger, error)) string {
 	}
 	asked, least := c, short(c, l)
 	for _, s := range savings(c.Method == "meft") {
-		for next := c; s.apply(&next); {
+		for next := c; s(&next); {
 			l, err := ledger(next)
 			if err != nil {
 				break

@@ -67,19 +67,15 @@ type engine struct {
 	*parts
 	dev    *cpu.Device
 	arena  *tensor.Arena
-	planed *tensor.Ledger
 	ledger tensor.Ledger
 }
 
-// build plans, allocates and loads. Used memory differing from the plan is a
-// bug in meft and said so.
-func (r *recipe) build(threads int) (*engine, error) {
-	plan, err := r.plan()
-	if err != nil {
-		return nil, err
-	}
-	e := &engine{dev: cpu.New(threads), planed: plan}
+// build allocates and loads what plan, the recipe's own, foresees. Used memory
+// differing from it is a bug in meft and said so.
+func (r *recipe) build(plan *tensor.Ledger, threads int) (*engine, error) {
+	e := &engine{dev: cpu.New(threads)}
 	e.arena = tensor.NewArena(e.dev, &e.ledger, plan)
+	var err error
 	if e.parts, err = r.make(e.arena); err != nil {
 		e.Close()
 		return nil, err

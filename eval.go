@@ -70,7 +70,7 @@ func (o EvalOptions) examples() ([]task.Example, error) {
 	if err != nil {
 		return nil, err
 	}
-	return loadRows(o.Data, ro, o.Limit)
+	return task.Load(o.Data, ro, o.Limit)
 }
 
 // ScorePredictions marks a file of predictions without a model: SQuAD's

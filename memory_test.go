@@ -23,7 +23,7 @@ func built(t *testing.T, c Config) (*Plan, *engine) {
 		t.Fatal(err)
 	}
 	var p pieces
-	e, err := j.recipe(&p).build(c.Threads)
+	e, err := j.recipe(&p).build(plan.Ledger, c.Threads)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package meft
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -72,7 +71,7 @@ func (j *job) readData() error {
 	if err != nil {
 		return err
 	}
-	err = eachRow(c.Data, o, c.Limit, func(i int, e task.Example) error {
+	err = task.Each(c.Data, o, c.Limit, func(i int, e task.Example) error {
 		if out[i] {
 			return held.add(enc, e)
 		}
@@ -83,7 +82,7 @@ func (j *job) readData() error {
 		if info, e := os.Stat(c.ValidationData); e == nil && info.IsDir() {
 			v.Split = "validation"
 		}
-		err = eachRow(c.ValidationData, v, 0, func(_ int, e task.Example) error { return held.add(enc, e) })
+		err = task.Each(c.ValidationData, v, 0, func(_ int, e task.Example) error { return held.add(enc, e) })
 	}
 	if err != nil {
 		return err
@@ -107,7 +106,7 @@ func (c Config) heldOut(o task.ReadOptions) (map[int]bool, error) {
 		return nil, nil
 	}
 	n := 0
-	if err := eachRow(c.Data, o, c.Limit, func(int, task.Example) error { n++; return nil }); err != nil {
+	if err := task.Each(c.Data, o, c.Limit, func(int, task.Example) error { n++; return nil }); err != nil {
 		return nil, err
 	}
 	_, validation, err := task.Split(n, c.ValSize, c.Seed)
@@ -119,40 +118,6 @@ func (c Config) heldOut(o task.ReadOptions) (map[int]bool, error) {
 		out[i] = true
 	}
 	return out, nil
-}
-
-// eachRow hands out the first rows of a file, 0 for all, counted from 0. Up to
-// ten broken rows are in one error.
-func eachRow(path string, o task.ReadOptions, limit int, do func(i int, e task.Example) error) error {
-	var errs []error
-	n, bad := 0, 0
-	for e, err := range task.Examples(path, o) {
-		if err == nil {
-			err = do(n, e)
-		}
-		if err != nil {
-			if bad++; bad <= 10 {
-				errs = append(errs, err)
-			}
-		}
-		if n++; limit > 0 && n == limit {
-			break
-		}
-	}
-	if bad > 10 {
-		errs = append(errs, fmt.Errorf("%s: and %d more broken rows", path, bad-10))
-	}
-	return errors.Join(errs...)
-}
-
-// loadRows reads the first rows of a file, 0 for all.
-func loadRows(path string, o task.ReadOptions, limit int) ([]task.Example, error) {
-	var out []task.Example
-	err := eachRow(path, o, limit, func(_ int, e task.Example) error {
-		out = append(out, e)
-		return nil
-	})
-	return out, err
 }
 
 // encoded are rows as token ids, and what became of them on the way.

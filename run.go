@@ -52,7 +52,7 @@ func Train(ctx context.Context, c Config, observe func(train.Event)) (*Result, e
 		return nil, err
 	}
 	var p pieces
-	e, err := j.recipe(&p).build(c.Threads)
+	e, err := j.recipe(&p).build(plan.Ledger, c.Threads)
 	if err != nil {
 		return nil, err
 	}

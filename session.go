@@ -116,7 +116,11 @@ func (s *Session) need(size model.Size) error {
 		return err
 	}
 	r := recipe{base: s.base, method: s.method, size: size}
-	e, err := r.build(s.threads)
+	plan, err := r.plan()
+	if err != nil {
+		return err
+	}
+	e, err := r.build(plan, s.threads)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,11 @@ func writeRandom(t testing.TB, dir string) {
 		t.Fatal(err)
 	}
 	r := recipe{base: &base{dir: dir, config: config, frozen: tensor.F32, random: true, seed: 3}, size: model.Size{Rows: 1, Context: 1, Frozen: tensor.F32}}
-	e, err := r.build(1)
+	plan, err := r.plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := r.build(plan, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,10 +13,6 @@ type AdamW struct {
 	Decay             float32 // weight decay, multiplied by the learning rate
 }
 
-// DefaultAdamW are the defaults of Hugging Face's trainer: 0.9, 0.999, 1e-8 and
-// no decay.
-func DefaultAdamW() AdamW { return AdamW{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8} }
-
 // opts are the scalars of the step that follows after done steps.
 func (a AdamW) opts(done int, rate, scale float32) tensor.AdamWOpts {
 	t := float64(done) + 1

@@ -48,7 +48,7 @@ func TestRealDataReads(t *testing.T) {
 		{file: "text/war-and-peace.txt.gz", form: "text"},
 	} {
 		t.Run(strings.ReplaceAll(c.file, "/", " "), func(t *testing.T) {
-			all, err := Load(shared(t, c.file), c.o)
+			all, err := Load(shared(t, c.file), c.o, 0)
 			if c.err != "" {
 				if err == nil || !strings.Contains(err.Error(), c.err) || !strings.Contains(err.Error(), filepath.Base(c.file)) {
 					t.Fatalf("error %v, want %q", err, c.err)

@@ -271,27 +271,40 @@ func (f form) examples(r Row, template string) ([]Example, error) {
 	return all, err
 }
 
-// Load reads all examples of a file or folder. The error tells of up to ten
-// broken rows and how many more there are.
-func Load(path string, o ReadOptions) ([]Example, error) {
-	var all []Example
+// Each hands the first limit examples of a file or folder to do, counted from
+// 0; a limit of 0 is all. A row that is broken, or that do fails on, does not
+// stop it: the error tells of up to ten such rows and how many more there are.
+func Each(path string, o ReadOptions, limit int, do func(i int, e Example) error) error {
 	var errs []error
-	bad := 0
+	n, bad := 0, 0
 	for e, err := range Examples(path, o) {
-		switch {
-		case err == nil && bad == 0:
-			all = append(all, e)
-		case err != nil:
+		if err == nil {
+			err = do(n, e)
+		}
+		if err != nil {
 			if bad++; bad <= 10 {
 				errs = append(errs, err)
 			}
+		}
+		if n++; limit > 0 && n == limit {
+			break
 		}
 	}
 	if bad > 10 {
 		errs = append(errs, fmt.Errorf("%s: and %d more broken rows", path, bad-10))
 	}
-	if errs != nil {
-		return nil, errors.Join(errs...)
+	return errors.Join(errs...)
+}
+
+// Load is Each with the examples in a list.
+func Load(path string, o ReadOptions, limit int) ([]Example, error) {
+	var all []Example
+	err := Each(path, o, limit, func(_ int, e Example) error {
+		all = append(all, e)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return all, nil
 }

@@ -91,7 +91,7 @@ func TestTemplates(t *testing.T) {
 		{`{"instruction":"I","output":"O","history":[["q","a"]]}`, "{instruction}", "history, which the template would lose"},
 		{`{"instruction":"I","output":"O","history":[["q"]]}`, "", `field "history" is a list whose item 1 has 1 strings`},
 	} {
-		if _, err := Load(put(t, "a.jsonl", c.row), ReadOptions{Template: c.template}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Load(put(t, "a.jsonl", c.row), ReadOptions{Template: c.template}, 0); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s with %q: %v, want %q", c.row, c.template, err, c.want)
 		}
 	}
@@ -129,7 +129,7 @@ func TestAnswersAndIDs(t *testing.T) {
 		`{"question":"Q","answers":[true]}`: `field "answers" is a list whose item 1 is a boolean (true)`,
 		`{"question":"Q","answer":{"x":1}}`: `field "answer" is an object`,
 	} {
-		if _, err := Load(put(t, "a.jsonl", row), ReadOptions{}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Load(put(t, "a.jsonl", row), ReadOptions{}, 0); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", row, err, want)
 		}
 	}
@@ -177,7 +177,7 @@ func TestConversationsBecomeMessages(t *testing.T) {
 		`{"messages":[{"role":"user","content":"u"}],"tools":{"a":1}}`:                               `field "tools" is an object`,
 		`{"prompt":[{"role":"user","content":"u"}],"completion":[{"role":"assistant","content":1}]}`: `field "completion" is a list whose item 1`,
 	} {
-		if _, err := Load(put(t, "a.jsonl", row), ReadOptions{}); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "a.jsonl:1: ") {
+		if _, err := Load(put(t, "a.jsonl", row), ReadOptions{}, 0); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "a.jsonl:1: ") {
 			t.Errorf("%s: %v, want %q", row, err, want)
 		}
 	}
@@ -190,7 +190,7 @@ func TestFormCanBeNamed(t *testing.T) {
 			t.Errorf("%s: %q, want %q", form, got, want)
 		}
 	}
-	_, err := Load(put(t, "a.jsonl", row), ReadOptions{Form: "alpaca"})
+	_, err := Load(put(t, "a.jsonl", row), ReadOptions{Form: "alpaca"}, 0)
 	if err == nil || !strings.Contains(err.Error(), "no field instruction, output") {
 		t.Errorf("%v", err)
 	}

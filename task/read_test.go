@@ -42,7 +42,7 @@ func shared(t testing.TB, name string) string {
 // load is Load where an error fails the test.
 func load(t testing.TB, path string, o ReadOptions) []Example {
 	t.Helper()
-	all, err := Load(path, o)
+	all, err := Load(path, o, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestErrorsNamePlaceAndCause(t *testing.T) {
 		{"a.jsonl.gz", "\x1f\x8bxx", []string{"a.jsonl.gz: gzip:"}},
 	}
 	for _, c := range cases {
-		_, err := Load(put(t, c.name, c.text), ReadOptions{})
+		_, err := Load(put(t, c.name, c.text), ReadOptions{}, 0)
 		if err == nil {
 			t.Errorf("%s with %q: no error", c.name, c.text)
 			continue
@@ -164,7 +164,7 @@ func TestErrorsNamePlaceAndCause(t *testing.T) {
 
 func TestAllBrokenRowsAreReported(t *testing.T) {
 	path := put(t, "a.jsonl", strings.Repeat(`{"text":"x"}`+"\n"+`{"text":7}`+"\n"+"{\n", 9))
-	_, err := Load(path, ReadOptions{})
+	_, err := Load(path, ReadOptions{}, 0)
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -177,7 +177,7 @@ func TestAllBrokenRowsAreReported(t *testing.T) {
 
 func TestOptionsAreChecked(t *testing.T) {
 	path := put(t, "a.jsonl", `{"text":"x"}`)
-	_, err := Load(path, ReadOptions{Form: "alpacca", Format: "xls", Columns: map[string]string{"inputs": "x"}, Template: "alpacca"})
+	_, err := Load(path, ReadOptions{Form: "alpacca", Format: "xls", Columns: map[string]string{"inputs": "x"}, Template: "alpacca"}, 0)
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -194,7 +194,7 @@ func TestColumnsRename(t *testing.T) {
 	if got := pairs(all)[0]; got != "q|a|" {
 		t.Errorf("got %q", got)
 	}
-	_, err := Load(path, ReadOptions{Columns: map[string]string{"completion": "anwser"}})
+	_, err := Load(path, ReadOptions{Columns: map[string]string{"completion": "anwser"}}, 0)
 	if err == nil {
 		t.Error("a mapped column that is not there is no error")
 	}
@@ -220,11 +220,11 @@ func TestFolderGivesItsSplits(t *testing.T) {
 	if got := pairs(load(t, dir, ReadOptions{Split: "validation"})); !reflect.DeepEqual(got, []string{"||v"}) {
 		t.Errorf("validation: %q", got)
 	}
-	if _, err := Load(dir, ReadOptions{Split: "test"}); err == nil || !strings.Contains(err.Error(), "valid.csv") {
+	if _, err := Load(dir, ReadOptions{Split: "test"}, 0); err == nil || !strings.Contains(err.Error(), "valid.csv") {
 		t.Errorf("test: %v", err)
 	}
 	write("train.csv", "text\nx\n")
-	if _, err := Load(dir, ReadOptions{}); err == nil || !strings.Contains(err.Error(), "two formats") {
+	if _, err := Load(dir, ReadOptions{}, 0); err == nil || !strings.Contains(err.Error(), "two formats") {
 		t.Errorf("two formats: %v", err)
 	}
 }
@@ -286,14 +286,14 @@ func TestParquetDamageIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(put(t, "cut.parquet", string(whole[:len(whole)/2])), ReadOptions{}); err == nil {
+	if _, err := Load(put(t, "cut.parquet", string(whole[:len(whole)/2])), ReadOptions{}, 0); err == nil {
 		t.Error("half a file is no error")
 	}
 	// Any byte may be wrong: rows or an error, but no panic and no endless loop.
 	for i := 0; i < len(whole); i += 37 {
 		b := bytes.Clone(whole)
 		b[i] ^= 0xff
-		Load(put(t, "x.parquet", string(b)), ReadOptions{})
+		Load(put(t, "x.parquet", string(b)), ReadOptions{}, 0)
 	}
 }
 

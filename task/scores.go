@@ -94,24 +94,6 @@ func (t *Tally) Scores() Scores {
 	return Scores{N: t.n, Missing: t.missing, Exact: mean(0), F1: mean(1), Strict: mean(2), Contains: mean(3), ContainsFold: mean(4)}
 }
 
-// Lines returns the scores as a table in percent.
-func (s Scores) Lines() []string {
-	out := []string{fmt.Sprintf("%-20s %8s %8s   n=%d", "metric", "percent", "stderr", s.N)}
-	for _, r := range []struct {
-		name string
-		m    Mean
-	}{{"exact_match", s.Exact}, {"f1", s.F1}, {"strict_match", s.Strict}, {"contains", s.Contains}, {"contains_ignore_case", s.ContainsFold}} {
-		out = append(out, fmt.Sprintf("%-20s %8.3f %8.3f", r.name, 100*r.m.Value, 100*r.m.StdErr))
-	}
-	if s.Missing > 0 {
-		out = append(out, fmt.Sprintf("%d examples have no prediction and count as wrong", s.Missing))
-	}
-	if s.Unused > 0 {
-		out = append(out, fmt.Sprintf("%d predictions are for no example of the data", s.Unused))
-	}
-	return out
-}
-
 // Score marks predictions, by example id, against the references of examples.
 // Errors: one of examples, a repeated id, an example without references, or no
 // prediction with the id of any example.

@@ -134,8 +134,7 @@ func (r recipe) assemble(t testing.TB, a *tensor.Arena, m method.Method) *Traine
 	}
 	schedule, err := param.Schedule("linear", rate, 2, r.steps)
 	fail(err)
-	adam := param.DefaultAdamW()
-	adam.Decay = 0.01
+	adam := param.AdamW{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Decay: 0.01}
 	tr := &Trainer{
 		Model: mod, Params: set, Optimizer: param.NewOptimizer(a, nil, set, adam, schedule), Batches: batches,
 		Steps: r.steps, Clip: 1, LoggingSteps: 3,

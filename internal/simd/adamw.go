@@ -2,7 +2,7 @@ package simd
 
 import "math"
 
-// AdamW holds the scalars of one step; [NewAdamW] computes them. The assembly
+// AdamW holds the scalars of one step t, counted from 1. The assembly
 // reads the fields in this order.
 type AdamW struct {
 	GradScale    float32 // factor of the gradients (clipping, loss scaling)
@@ -12,22 +12,6 @@ type AdamW struct {
 	Step         float32 // lr / (1-β1^t)
 	Eps          float32
 	Unbias       float32 // 1 / √(1-β2^t)
-}
-
-// NewAdamW returns the scalars of step t, counted from 1, with learning rate
-// lr, gradients multiplied by gradScale.
-func NewAdamW(lr, beta1, beta2, eps, weightDecay, gradScale float64, t int) AdamW {
-	return AdamW{
-		GradScale: float32(gradScale),
-		Decay:     float32(1 - lr*weightDecay),
-		Beta1:     float32(beta1),
-		Rest1:     float32(1 - beta1),
-		Beta2:     float32(beta2),
-		Rest2:     float32(1 - beta2),
-		Step:      float32(lr / (1 - math.Pow(beta1, float64(t)))),
-		Eps:       float32(eps),
-		Unbias:    float32(1 / math.Sqrt(1-math.Pow(beta2, float64(t)))),
-	}
 }
 
 // AdamW updates parameters w with moments m and v from gradients g, in place

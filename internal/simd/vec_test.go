@@ -108,7 +108,7 @@ type elementCase struct {
 
 func sig(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 
-var adam = NewAdamW(1e-2, 0.9, 0.99, 1e-6, 0.1, 0.5, 3)
+var adam = newAdamW(1e-2, 0.9, 0.99, 1e-6, 0.1, 0.5, 3)
 
 func elementCases() []elementCase {
 	one := func(f func(s []float64) float64) func([]float64) (out, size [4]float64) {
@@ -381,4 +381,20 @@ func TestAdamWEqualsPlainLoop(t *testing.T) {
 			}
 		}
 	})
+}
+
+// newAdamW returns the scalars of step t, counted from 1, with learning rate
+// lr, gradients multiplied by gradScale.
+func newAdamW(lr, beta1, beta2, eps, weightDecay, gradScale float64, t int) AdamW {
+	return AdamW{
+		GradScale: float32(gradScale),
+		Decay:     float32(1 - lr*weightDecay),
+		Beta1:     float32(beta1),
+		Rest1:     float32(1 - beta1),
+		Beta2:     float32(beta2),
+		Rest2:     float32(1 - beta2),
+		Step:      float32(lr / (1 - math.Pow(beta1, float64(t)))),
+		Eps:       float32(eps),
+		Unbias:    float32(1 / math.Sqrt(1-math.Pow(beta2, float64(t)))),
+	}
 }

@@ -110,8 +110,7 @@ func Build(t testing.TB, dev tensor.Device, name string, settings method.Method,
 			t.Fatal(err)
 		}
 		if size.Grad {
-			adam := param.DefaultAdamW()
-			adam.Decay = 0.01
+			adam := param.AdamW{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Decay: 0.01}
 			r.Opt = param.NewOptimizer(a, nil, r.Set, adam, func(step int) float32 { return float32(rate) })
 		}
 		if err := a.Err(); err != nil {
