@@ -28,6 +28,8 @@ func TestAVX512TextComputesTheDefinition(t *testing.T) {
 				checkKernel(t, name, args, before)
 			case base == "dots":
 				checkDots(t, m, args)
+			case base == "peak":
+				checkPeak(t, args, before)
 			case base == "dot" || base == "dotBF16" || base == "sum" || base == "sumSquares" || base == "max":
 				checkReduction(t, base, args, got)
 			default:
@@ -108,4 +110,19 @@ func checkReduction(t *testing.T, base string, args []any, got float64) {
 		want, bound = top, 0
 	}
 	near(t, base, got, want, bound)
+}
+
+// checkPeak follows every lane of the twelve sums.
+func checkPeak(t *testing.T, args, before []any) {
+	t.Helper()
+	n, x, x0 := args[0].(int), args[1].([]float32), before[1].([]float32)
+	for i := 2 * 16; i < len(x); i++ {
+		want := x0[i]
+		for range n {
+			want = fma32(x0[i%16], x0[16+i%16], want)
+		}
+		if !same32(x[i], want) {
+			t.Fatalf("peak %d: sum %d is %g, want %g", n, i, x[i], want)
+		}
+	}
 }

@@ -70,6 +70,9 @@ func routineArgs(rng *rand.Rand, name string) (all [][]any) {
 	if strings.HasPrefix(base, "pack") {
 		return packArgs(rng, base)
 	}
+	if base == "peak" {
+		return [][]any{{1, plain(rng, 14*lanes)}, {5, plain(rng, 14*lanes)}}
+	}
 	for _, n := range ragged[1:] {
 		x, y := mixed(rng, n), mixed(rng, n)
 		whole := n / lanes * lanes

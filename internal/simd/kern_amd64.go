@@ -95,6 +95,9 @@ func fromBF16AVX2(n int, dst *float32, src *uint16)
 func toBF16AVX2(n int, dst *uint16, src *float32)
 
 //go:noescape
+func peakAVX2(n int, x *float32)
+
+//go:noescape
 func kern1AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32)
 
 //go:noescape
@@ -207,6 +210,9 @@ func fromBF16AVX512(n int, dst *float32, src *uint16)
 
 //go:noescape
 func toBF16AVX512(n int, dst *uint16, src *float32)
+
+//go:noescape
+func peakAVX512(n int, x *float32)
 
 //go:noescape
 func packT(dst *float32, ds int, src *float32, ss int, rows int, nb int)

@@ -84,6 +84,8 @@ func fromBF16AVX2(n int, dst *float32, src *uint16) { panic(noAssembly) }
 
 func toBF16AVX2(n int, dst *uint16, src *float32) { panic(noAssembly) }
 
+func peakAVX2(n int, x *float32) { panic(noAssembly) }
+
 func kern1AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) {
 	panic(noAssembly)
 }
@@ -193,6 +195,8 @@ func adamwAVX512(n int, w *float32, grad *float32, m *float32, v *float32, param
 func fromBF16AVX512(n int, dst *float32, src *uint16) { panic(noAssembly) }
 
 func toBF16AVX512(n int, dst *uint16, src *float32) { panic(noAssembly) }
+
+func peakAVX512(n int, x *float32) { panic(noAssembly) }
 
 func packT(dst *float32, ds int, src *float32, ss int, rows int, nb int) { panic(noAssembly) }
 

@@ -27,6 +27,7 @@ type Pool struct {
 	task    Task
 	n       int64
 	failure atomic.Pointer[failure]
+	watch   func(t Task, took time.Duration) // nil for nobody
 
 	_     [64]byte // the two words that threads fight over get lines of their own
 	next  atomic.Int64
@@ -102,9 +103,19 @@ func (p *Pool) Close() {
 // here, after pieces in progress have ended; the others are dropped.
 func (p *Pool) Run(n int, t Task) {
 	p.enter()
-	p.run(n, t)
+	if p.watch == nil {
+		p.run(n, t)
+	} else {
+		start := time.Now()
+		p.run(n, t)
+		p.watch(t, time.Since(start))
+	}
 	p.busy.Store(false)
 }
+
+// Watch tells f of every task that Run did and how long it took, for
+// measurements; nil ends it. The pool must be idle.
+func (p *Pool) Watch(f func(t Task, took time.Duration)) { p.watch = f }
 
 func (p *Pool) enter() {
 	if !p.busy.CompareAndSwap(false, true) {
