@@ -23,8 +23,9 @@ const (
 	adapterWeightsFile = "adapter_model.safetensors"
 )
 
-// adapterConfig is adapter_config.json of the methods PEFT does not have. Keys
-// that PEFT has too mean the same.
+// adapterConfig is adapter_config.json of the methods PEFT does not have, and
+// what is known of an adapter of a method it has. Keys that PEFT has too mean the
+// same.
 type adapterConfig struct {
 	Base      string          `json:"base_model_name_or_path"`
 	Shape     adapterShape    `json:"base_shape"`
@@ -48,6 +49,9 @@ var peftTypes = map[string]string{"meft": "MEFT", "parallel": "PARALLEL_ADAPTER"
 // saveAdapter writes the two files into dir, which exists. The caller makes dir
 // appear atomically.
 func saveAdapter(dir string, b *base, m method.Method, name string, tok *token.Tokenizer, set *param.Set) error {
+	if l, ok := m.(*method.LoRA); ok {
+		return savePEFT(dir, b, l, set)
+	}
 	settings, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -57,14 +61,19 @@ func saveAdapter(dir string, b *base, m method.Method, name string, tok *token.T
 	if tok != nil {
 		c.Tokenizer = tok.Hash()
 	}
-	data, err := json.MarshalIndent(c, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, adapterConfigFile), append(data, '\n'), 0o644); err != nil {
+	if err := writeJSON(filepath.Join(dir, adapterConfigFile), c); err != nil {
 		return err
 	}
 	return train.WriteBlobs(filepath.Join(dir, adapterWeightsFile), set.Weights(), map[string]string{"format": "pt", "method": name})
+}
+
+// writeJSON writes a file for people and programs.
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(data, '\n'), 0o644)
 }
 
 // saveFull writes a Hugging Face checkpoint: all weights, with the files of the
@@ -141,8 +150,17 @@ func readAdapterConfig(dir string) (*adapterConfig, method.Method, error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
+	if c.PeftType == "LORA" {
+		l, err := readPEFT(data)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", path, err)
+		}
+		c.Method = "lora"
+		c.Settings, err = json.Marshal(l)
+		return &c, l, err
+	}
 	if want, ok := peftTypes[c.Method]; !ok || want != c.PeftType {
-		return nil, nil, fmt.Errorf("%s: peft_type %q, method %q; known methods: meft, parallel", path, c.PeftType, c.Method)
+		return nil, nil, fmt.Errorf("%s: peft_type %q, method %q; wanted peft_type LORA, MEFT or PARALLEL_ADAPTER", path, c.PeftType, c.Method)
 	}
 	m, err := method.Decode(c.Method, c.Settings)
 	if err != nil {
@@ -153,7 +171,8 @@ func readAdapterConfig(dir string) (*adapterConfig, method.Method, error) {
 
 // fits reports why an adapter does not belong to a base model.
 func (c *adapterConfig) fits(dir string, m model.Config, tok *token.Tokenizer) error {
-	if has := (adapterShape{m.Dim, m.Layers, m.Vocab}); has != c.Shape {
+	// PEFT's files do not say; there the shapes of the tensors have to do.
+	if has := (adapterShape{m.Dim, m.Layers, m.Vocab}); has != c.Shape && c.Shape != (adapterShape{}) {
 		return fmt.Errorf("%s: made for a model of hidden_size %d, %d layers, vocabulary %d (%s); this one has %d, %d, %d", dir,
 			c.Shape.Hidden, c.Shape.Layers, c.Shape.Vocab, c.Base, has.Hidden, has.Layers, has.Vocab)
 	}

@@ -36,7 +36,7 @@ func TestFormatPageNamesEveryOptionAndKey(t *testing.T) {
 		wanted("form", form)
 	}
 	for _, v := range []any{train.Memory{}, train.MemoryGroup{}, train.Dataset{}, train.Step{}, train.Eval{}, train.Saved{}, train.Note{}, train.Done{},
-		train.State{}, train.Best{}, task.Report{}, task.ItemScore{}, adapterConfig{}, adapterShape{},
+		train.State{}, train.Best{}, task.Report{}, task.ItemScore{}, adapterConfig{}, adapterShape{}, peftConfig{},
 		EvalResult{}, Metric{}, Inspection{}, Field{}, InspectTensor{}} {
 		typ := reflect.TypeOf(v)
 		for i := range typ.NumField() {

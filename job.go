@@ -137,10 +137,13 @@ func (c Config) rate() float64 {
 	if c.LearningRate > 0 {
 		return c.LearningRate
 	}
-	if c.Method == "full" {
+	switch c.Method {
+	case "full":
 		return 2e-5
+	case "lora":
+		return 2e-4 // QLoRA's for up to 13B, and what most recipes begin with
 	}
-	return 1e-4 // the paper's, section 4.3
+	return 1e-4 // the MEFT paper's, section 4.3
 }
 
 // resize decides what the model is built for. Rows are as long as the data

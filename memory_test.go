@@ -34,11 +34,11 @@ func built(t *testing.T, c Config) (*Plan, *engine) {
 // anything is allocated, the one made while allocating, and the device's own;
 // and no step of training adds anything to them.
 func TestPlannedMemoryIsWhatIsUsed(t *testing.T) {
-	for n := range 24 {
-		method := []string{"meft", "parallel", "full"}[n%3]
+	for n := range 32 {
+		method := []string{"meft", "parallel", "full", "lora"}[n%4]
 		c := newRun(t, method)
-		c.BaseDType = []string{"f32", "bf16"}[n/3%2]
-		c.Rebuild, c.Packing = n/6%2 == 1, n/12%2 == 1
+		c.BaseDType = []string{"f32", "bf16"}[n/4%2]
+		c.Rebuild, c.Packing = n/8%2 == 1, n/16%2 == 1
 		c.MaxSteps, c.SaveStrategy, c.MaxLength = 2, "no", 48
 		if n%4 == 1 {
 			c.ValSize, c.EvalStrategy, c.EvalSteps, c.Generate, c.MaxNewTokens = 3, "steps", 1, true, 3
@@ -127,7 +127,7 @@ func copied(c Config) Config {
 }
 
 func TestBudgetIsKeptToTheByte(t *testing.T) {
-	for _, m := range []string{"meft", "parallel", "full"} {
+	for _, m := range []string{"meft", "parallel", "lora", "full"} {
 		c := newRun(t, m)
 		c.MaxSteps, c.SaveStrategy, c.MaxLength = 1, "no", 64
 		plan, err := MakePlan(c)

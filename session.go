@@ -66,6 +66,9 @@ func Open(o SessionOptions) (*Session, error) {
 		return nil, err
 	}
 	s.method = m
+	if err := m.Check(b.config); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.adapter, err)
+	}
 	return s, ac.fits(s.adapter, b.config, s.tok)
 }
 

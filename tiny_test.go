@@ -119,6 +119,7 @@ func set(t testing.TB, c *Config, method string) {
 	settings := map[string]map[string]string{
 		"meft":     {"meft_neurons": "96", "meft_top_k": "5", "meft_experts": "8", "meft_probe": "3", "meft_buffer": "40"},
 		"parallel": {"parallel_bottleneck": "6"},
+		"lora":     {"lora_r": "2", "lora_dropout": "0.1"},
 	}
 	for name, value := range settings[method] {
 		if err := c.Set(name, value); err != nil {

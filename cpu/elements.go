@@ -54,6 +54,23 @@ func actGrad(j *job, lo, hi, _ int) {
 	}
 }
 
+// Dropout is tensor.Kernels.Dropout.
+func (d *Device) Dropout(y, x tensor.Tensor, p float32, key uint64) {
+	n := tensor.CheckDropout(y, x, p)
+	d.run(n, 1, job{f: dropout, y: y.Float32(), x: x.Float32(), alpha: p, key: key})
+}
+
+func dropout(j *job, lo, hi, _ int) {
+	keep := 1 / (1 - j.alpha)
+	for i := lo; i < hi; i++ {
+		v := j.x[i] * keep
+		if tensor.Uniform(j.key, i) < j.alpha {
+			v = 0
+		}
+		j.y[i] = v
+	}
+}
+
 // Add is tensor.Kernels.Add.
 func (d *Device) Add(dst, a, b tensor.Tensor) {
 	n := tensor.CheckSame("add", dst, a, b)

@@ -22,6 +22,7 @@ type job struct {
 	ids     []int32
 	table   []float32
 	alpha   float32
+	key     uint64
 	flag    bool
 	adam    simd.AdamW
 }

@@ -4,7 +4,8 @@
 //
 // The names in a method's param.Set are the tensor names of its adapter files:
 // blocks.<i>.ffn.key [M,d] and .value [M,d] for MEFT and the parallel adapter,
-// blocks.<i>.ffn.router [N,d] for MEFT, the names of the checkpoint for full.
+// blocks.<i>.ffn.router [N,d] for MEFT, those of PEFT for LoRA, the names of the
+// checkpoint for full.
 package method
 
 import (
@@ -55,6 +56,11 @@ func All() map[string]Method {
 			Bottleneck: 256,
 			Activation: "relu",
 			Layers:     "all",
+		},
+		"lora": &LoRA{
+			Rank:    8,
+			Targets: AllLinear,
+			Layers:  "all",
 		},
 		"meft": &MEFT{
 			Neurons:    4096,

@@ -123,6 +123,8 @@ type purpose uint64
 const (
 	parallelKeys purpose = 0x70617261
 	meftKeys     purpose = 0x6d656674
+	loraDown     purpose = 0x6c6f7241
+	loraDropout  purpose = 0x6c6f7244
 )
 
 // stream is the random stream of a row of a block.

@@ -14,6 +14,7 @@ type Batch struct {
 	Pos     []int32 // position in its own sequence, below Size.Context
 	Start   []int32 // first row of its own sequence
 	Scale   float32 // multiplies the gradient of the sum of losses
+	Draw    uint64  // what random parts of branches draw from, another for every training batch; 0: they keep still
 }
 
 // mode is what a forward pass is for.
@@ -91,6 +92,7 @@ func (m *Model) place(ids, pos, start []int32, end func(i int) int32) {
 // Forward runs the batch, and with Size.Grad also computes the gradient of the
 // scaled sum of losses at the top, which Backward carries down.
 func (m *Model) Forward(b Batch) {
+	m.draw = b.Draw
 	m.place(b.IDs, b.Pos, b.Start, func(i int) int32 { return int32(i) + 1 })
 	m.blocks(train)
 	m.forwardHead(b)
@@ -125,7 +127,7 @@ func (m *Model) lowest() int {
 		return 0
 	}
 	for i, b := range m.Blocks {
-		if b.FFN != nil {
+		if b.FFN != nil || b.branched(qProj, downProj) {
 			return i
 		}
 	}

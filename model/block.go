@@ -7,33 +7,6 @@ import (
 	"meft/tensor"
 )
 
-// Linear is y = x·Wᵀ (+ b).
-type Linear struct {
-	W *Weight // [out, in]
-	B *Weight // [out], nil for none
-}
-
-func (l Linear) forward(dev tensor.Device, y, x tensor.Tensor) {
-	dev.MatMul(y, x, l.W.W, tensor.MatMulOpts{TransB: true})
-	if l.B != nil {
-		dev.AddBias(y, l.B.W)
-	}
-}
-
-// backward sets dx = dy·W, or adds it, unless dx is none; and adds the weights'
-// own gradients where they are trained, for which it needs x.
-func (l Linear) backward(dev tensor.Device, dx, dy, x tensor.Tensor, accumulate bool) {
-	if !dx.None() {
-		dev.MatMul(dx, dy, l.W.W, tensor.MatMulOpts{Accumulate: accumulate})
-	}
-	if !l.W.D.None() {
-		dev.MatMul(l.W.D, dy, x, tensor.MatMulOpts{TransA: true, Accumulate: true})
-	}
-	if l.B != nil && !l.B.D.None() {
-		dev.BiasGrad(l.B.D, dy)
-	}
-}
-
 // Block is one layer: x += attention(norm(x)), then x += ffn(norm(x)).
 type Block struct {
 	Index int
@@ -42,10 +15,8 @@ type Block struct {
 	m            *Model
 	arena        *tensor.Arena // of acts and of what branches keep
 	norm1, norm2 *Weight       // [d]
-	q, k, v, o   Linear
+	linears      [projections]Linear
 	qNorm, kNorm *Weight // [d/h], nil without query and key norms
-	gate, up     Linear
-	down         Linear
 	acts         acts
 	out          tensor.Tensor // [n, d] the next block's input
 	cacheK       tensor.Tensor // [cache, kv, d/h] for Infer
@@ -125,22 +96,26 @@ func (b *Block) forward(mode mode) {
 		keys, values = b.cacheK, b.cacheV
 	}
 	dev.Attention(a.o, a.lse, a.q, keys, values, m.mask(b.Index))
-	b.o.forward(dev, a.mid, a.o)
+	b.linears[oProj].forward(dev, a.mid, a.o)
 	dev.Add(a.mid, a.mid, a.x)
 
 	dev.RMSNorm(h, a.rstd2, a.mid, b.norm2.W, m.Config.Eps)
-	b.gate.forward(dev, a.gate, h)
-	b.up.forward(dev, a.up, h)
+	b.linears[gateProj].forward(dev, a.gate, h)
+	b.linears[upProj].forward(dev, a.up, h)
+	act, down := m.scratch.wide.Rows(0, m.n), &b.linears[downProj]
 	if mode == rebuild {
+		if down.Branch != nil {
+			dev.SwiGLU(act, a.gate, a.up)
+			down.Branch.Forward(tensor.Tensor{}, act)
+		}
 		if b.FFN != nil {
 			b.FFN.Forward(tensor.Tensor{}, h)
 		}
 		return
 	}
-	act := m.scratch.wide.Rows(0, m.n)
 	out := b.out.Rows(0, m.n)
 	dev.SwiGLU(act, a.gate, a.up)
-	b.down.forward(dev, out, act)
+	down.forward(dev, out, act)
 	if b.FFN != nil {
 		b.FFN.Forward(out, h)
 	}
@@ -154,9 +129,9 @@ func (b *Block) project(a acts, h tensor.Tensor) {
 	if b.qNorm != nil {
 		q, k = a.qPre, a.kPre
 	}
-	b.q.forward(dev, q, h)
-	b.k.forward(dev, k, h)
-	b.v.forward(dev, a.v, h)
+	b.linears[qProj].forward(dev, q, h)
+	b.linears[kProj].forward(dev, k, h)
+	b.linears[vProj].forward(dev, a.v, h)
 	if b.qNorm != nil {
 		dev.RMSNorm(heads(a.q), a.qRstd, heads(q), b.qNorm.W, m.Config.Eps)
 		dev.RMSNorm(heads(a.k), a.kRstd, heads(k), b.kNorm.W, m.Config.Eps)
@@ -171,48 +146,66 @@ func heads(t tensor.Tensor) tensor.Tensor { return t.View(t.Dim(0)*t.Dim(1), t.D
 
 // backward turns the gradient of the block's output, in scratch.d, into that of
 // its input, and adds the gradients of what is trained. With last, nothing
-// below wants a gradient: what only serves the input is left out.
+// below wants a gradient: it goes down to the lowest branch and no further.
 func (b *Block) backward(last bool) {
-	m, dev := b.m, b.m.dev
-	a := b.acts.first(m.n, m.Config)
-	if last && !m.Size.Weights {
-		h := m.scratch.h.Rows(0, m.n)
-		dev.RMSNorm(h, a.rstd2, a.mid, b.norm2.W, m.Config.Eps)
-		b.FFN.Backward(tensor.Tensor{}, m.scratch.d.Rows(0, m.n), h)
-		return
+	a := b.acts.first(b.m.n, b.m.Config)
+	below := !last || b.m.Size.Weights
+	attention := below || b.branched(qProj, oProj)
+	b.backwardFFN(a, attention)
+	if attention {
+		b.backwardAttention(a, below)
 	}
-	b.backwardFFN(a)
-	b.backwardAttention(a)
 }
 
-func (b *Block) backwardFFN(a acts) {
+// backwardFFN is backward down to a.mid. Without below nobody wants the gradient
+// of that.
+func (b *Block) backwardFFN(a acts, below bool) {
 	m, dev, n := b.m, b.m.dev, b.m.n
 	h, d, dh := m.scratch.h.Rows(0, n), m.scratch.d.Rows(0, n), m.scratch.dh.Rows(0, n)
 	dact, dup := m.scratch.wide.Rows(0, n), m.scratch.dup.Rows(0, n)
+	down, inner := &b.linears[downProj], b.branched(gateProj, upProj)
 
-	if m.Size.Weights {
+	if down.wantsX() {
 		dev.SwiGLU(dup, a.gate, a.up) // the input of down, kept nowhere
 	}
-	b.down.backward(dev, dact, d, dup, false)
-	dev.SwiGLUGrad(dact, dup, dact, a.gate, a.up)
-	if m.Size.Weights || b.FFN != nil {
+	if below || inner {
+		down.backward(dev, dact, d, dup, false)
+		dev.SwiGLUGrad(dact, dup, dact, a.gate, a.up)
+	} else {
+		down.backward(dev, tensor.Tensor{}, d, dup, false)
+	}
+	if !below {
+		dh = tensor.Tensor{}
+	}
+	if m.Size.Weights || inner || b.FFN != nil {
 		dev.RMSNorm(h, a.rstd2, a.mid, b.norm2.W, m.Config.Eps)
 	}
-	b.gate.backward(dev, dh, dact, h, false)
-	b.up.backward(dev, dh, dup, h, true)
+	if below || inner {
+		b.linears[gateProj].backward(dev, dh, dact, h, false)
+		b.linears[upProj].backward(dev, dh, dup, h, true)
+	}
 	if b.FFN != nil {
 		b.FFN.Backward(dh, d, h)
 	}
-	dev.RMSNormGrad(d, b.norm2.D, dh, a.mid, b.norm2.W, a.rstd2)
+	if below {
+		dev.RMSNormGrad(d, b.norm2.D, dh, a.mid, b.norm2.W, a.rstd2)
+	}
 }
 
-func (b *Block) backwardAttention(a acts) {
+// backwardAttention is backward from a.mid down to a.x. Without below nobody
+// wants the gradient of that.
+func (b *Block) backwardAttention(a acts, below bool) {
 	m, dev, n := b.m, b.m.dev, b.m.n
 	s := &m.scratch
 	h, d, dh := s.h.Rows(0, n), s.d.Rows(0, n), s.dh.Rows(0, n)
 	do, dq, dk, dv := s.do.Rows(0, n), s.dq.Rows(0, n), s.dk.Rows(0, n), s.dv.Rows(0, n)
+	inner := b.branched(qProj, vProj)
 
-	b.o.backward(dev, do, d, a.o, false)
+	if !below && !inner {
+		b.linears[oProj].backward(dev, tensor.Tensor{}, d, a.o, false)
+		return
+	}
+	b.linears[oProj].backward(dev, do, d, a.o, false)
 	dev.AttentionGrad(dq, dk, dv, do, a.o, a.lse, a.q, a.k, a.v, m.mask(b.Index))
 	pos := m.in.pos.Rows(0, n)
 	dev.RoPE(dq, pos, m.rope.table, true)
@@ -221,13 +214,18 @@ func (b *Block) backwardAttention(a acts) {
 		b.headNormGrad(b.qNorm, dq, a.qPre, a.qRstd)
 		b.headNormGrad(b.kNorm, dk, a.kPre, a.kRstd)
 	}
-	if m.Size.Weights {
+	if m.Size.Weights || inner {
 		dev.RMSNorm(h, a.rstd1, a.x, b.norm1.W, m.Config.Eps)
 	}
-	b.q.backward(dev, dh, dq, h, false)
-	b.k.backward(dev, dh, dk, h, true)
-	b.v.backward(dev, dh, dv, h, true)
-	dev.RMSNormGrad(d, b.norm1.D, dh, a.x, b.norm1.W, a.rstd1)
+	if !below {
+		dh = tensor.Tensor{}
+	}
+	b.linears[qProj].backward(dev, dh, dq, h, false)
+	b.linears[kProj].backward(dev, dh, dk, h, true)
+	b.linears[vProj].backward(dev, dh, dv, h, true)
+	if below {
+		dev.RMSNormGrad(d, b.norm1.D, dh, a.x, b.norm1.W, a.rstd1)
+	}
 }
 
 // headNormGrad replaces dy, the gradient of normed heads, by that of pre.

@@ -16,6 +16,7 @@ type Step struct {
 // Infer runs the rows, puts their keys and values into the cache, and writes
 // the logits of the wanted rows to dst, [len(Want), vocabulary].
 func (m *Model) Infer(s Step, dst []float32) {
+	m.draw = 0
 	m.place(s.IDs, s.Pos, s.Base, func(i int) int32 { return s.Base[i] + s.Pos[i] + 1 })
 	m.send(m.in.slots, m.n, func(i int) int32 { return s.Base[i] + s.Pos[i] })
 	m.blocks(infer)

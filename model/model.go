@@ -1,7 +1,7 @@
 // Package model is a decoder of the Llama family with an explicit forward and
 // backward pass over the kernels of a tensor.Device. It knows nothing of
-// fine-tuning methods: they hang on its seams (Block.FFN), and of data only
-// token ids. There is no tape; reading block.go is reading the network and its
+// fine-tuning methods: they hang on its seams (Block.FFN, Linear.Branch), and of
+// data only token ids. There is no tape; reading block.go is reading the network and its
 // gradient.
 //
 // Sequences are packed: a batch is a list of token rows, and each row says from
@@ -29,9 +29,10 @@ type Size struct {
 // A Branch is a trained path beside one frozen site: y += f(x). It takes its
 // memory from Model.Acts and Model.Scratch when it is attached.
 type Branch interface {
-	// Forward adds f(x) to y; both are [n,d] with n up to Size.Rows. With y
-	// none (a block is being rebuilt) it only recomputes what Backward will
-	// need, from the same x, and must choose and compute what it did before.
+	// Forward adds f(x) to y; x is [n, in], y [n, out], n up to Size.Rows. When a
+	// block is being rebuilt it is called again with the same x before Backward,
+	// and must choose and compute what it did before. With y none it only has to
+	// recompute what Backward will need.
 	Forward(y, x tensor.Tensor)
 	// Backward adds the gradient with respect to x to dx, unless dx is none,
 	// and the branch's own gradients to its parameters. x is Forward's.
@@ -58,6 +59,7 @@ type Model struct {
 	loss    lossState
 	top     tensor.Tensor // [n, d] output of the last block
 	n       int           // rows of the last batch
+	draw    uint64        // Batch.Draw of the last batch
 }
 
 // scratch is memory every block uses in turn. n is Size.Rows.
@@ -117,8 +119,8 @@ func (m *Model) newScratch(a *tensor.Arena) {
 func (m *Model) newBlocks() {
 	ws := m.weights
 	next := func() *Weight { w := ws[0]; ws = ws[1:]; return w }
-	linear := func(bias bool) Linear {
-		l := Linear{W: next()}
+	linear := func(p projection, bias bool) Linear {
+		l := Linear{Name: p.String(), W: next()}
 		if bias {
 			l.B = next()
 		}
@@ -129,13 +131,17 @@ func (m *Model) newBlocks() {
 	for i := range c.Layers {
 		b := &Block{m: m, Index: i}
 		b.norm1 = next()
-		b.q, b.k, b.v = linear(c.QKVBias), linear(c.QKVBias), linear(c.QKVBias)
+		for _, p := range []projection{qProj, kProj, vProj} {
+			b.linears[p] = linear(p, c.QKVBias)
+		}
 		if c.QKNorm {
 			b.qNorm, b.kNorm = next(), next()
 		}
-		b.o = linear(c.OBias)
+		b.linears[oProj] = linear(oProj, c.OBias)
 		b.norm2 = next()
-		b.gate, b.up, b.down = linear(c.MLPBias), linear(c.MLPBias), linear(c.MLPBias)
+		for _, p := range []projection{gateProj, upProj, downProj} {
+			b.linears[p] = linear(p, c.MLPBias)
+		}
 		b.allocate()
 		m.Blocks = append(m.Blocks, b)
 	}
@@ -174,6 +180,9 @@ func (m *Model) Acts(block int) *tensor.Arena { return m.Blocks[block].arena }
 
 // Scratch is an arena whose memory the next branch call overwrites.
 func (m *Model) Scratch() *tensor.Arena { return m.arena.Sub("branch").Overlay("branch scratch") }
+
+// Draw is the Batch.Draw of the batch that goes forward or backward.
+func (m *Model) Draw() uint64 { return m.draw }
 
 // ZeroGrad clears the gradients of the weights, where they have any.
 func (m *Model) ZeroGrad() {

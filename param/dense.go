@@ -17,6 +17,7 @@ type Dense struct {
 	D       tensor.Tensor // gradient, accumulates; none when Fixed
 	M, V    tensor.Tensor // AdamW moments; none when Fixed
 	NoDecay bool          // weight decay leaves it alone
+	Turned  bool          // files hold the transpose of the matrix and of its moments
 
 	dev tensor.Device // nil while planning
 }

@@ -16,6 +16,7 @@ type Blob struct {
 	Dims  []int
 
 	tensor tensor.Tensor // on the device, or none
+	turned bool          // Dims are those of its transpose
 	dev    tensor.Device
 	host   []byte
 	table  *Table
@@ -46,12 +47,19 @@ func (b Blob) View() []byte {
 // fault of the device, after which dst means nothing. See View about Replay.
 func (b Blob) Read(dst []byte) error {
 	b.check(dst)
-	if b.table == nil {
-		b.dev.Await(b.dev.Download(dst, b.tensor))
-		return b.dev.Sync()
+	if b.table != nil {
+		copy(dst, b.View())
+		return nil
 	}
-	copy(dst, b.View())
-	return nil
+	to := dst
+	if b.turned {
+		to = make([]byte, len(dst))
+	}
+	b.dev.Await(b.dev.Download(to, b.tensor))
+	if b.turned {
+		transpose(dst, to, b.Dims[1], b.Dims[0])
+	}
+	return b.dev.Sync()
 }
 
 // Write sets the array from src, little-endian, and waits for it. The error is a
@@ -59,6 +67,9 @@ func (b Blob) Read(dst []byte) error {
 func (b Blob) Write(src []byte) error {
 	b.check(src)
 	if b.table == nil {
+		if b.turned {
+			src = transpose(make([]byte, len(src)), src, b.Dims[0], b.Dims[1])
+		}
 		b.dev.Await(b.dev.Upload(b.tensor, src))
 		return b.dev.Sync()
 	}
@@ -69,6 +80,17 @@ func (b Blob) Write(src []byte) error {
 		b.table.made = int(slices.Max(b.table.steps))
 	}
 	return nil
+}
+
+// transpose writes the transpose of a matrix [rows, cols] of 4-byte numbers to
+// dst and returns it.
+func transpose(dst, src []byte, rows, cols int) []byte {
+	for i := range rows {
+		for j := range cols {
+			copy(dst[4*(j*rows+i):][:4], src[4*(i*cols+j):])
+		}
+	}
+	return dst
 }
 
 func (b Blob) check(x []byte) {
@@ -115,7 +137,11 @@ func (s *Set) Moments() []Blob {
 }
 
 func (d *Dense) blob(suffix string, t tensor.Tensor) Blob {
-	return Blob{Name: d.Name + suffix, DType: t.DType, Dims: slices.Clone(t.Dims[:t.Rank]), tensor: t, dev: d.dev}
+	b := Blob{Name: d.Name + suffix, DType: t.DType, Dims: slices.Clone(t.Dims[:t.Rank]), tensor: t, turned: d.Turned, dev: d.dev}
+	if b.turned {
+		slices.Reverse(b.Dims)
+	}
+	return b
 }
 
 func (t *Table) blob(part string, x []float32) Blob {

@@ -65,3 +65,29 @@ func TestDeviceFaultsAreErrorsOfReadAndWrite(t *testing.T) {
 		t.Errorf("writing: %v", err)
 	}
 }
+
+// A turned matrix is transposed on its way to a file and back, with its moments.
+func TestTurnedMatricesAreTransposedInFiles(t *testing.T) {
+	a := tensor.NewArena(ref.New(), &tensor.Ledger{}, nil)
+	d := NewDense(a, "up", 2, 3)
+	d.Turned = true
+	set := Set{Dense: []*Dense{d}}
+	d.Fill([]float32{1, 2, 3, 4, 5, 6})
+	for _, b := range append(set.Weights(), set.Moments()...) {
+		if !slices.Equal(b.Dims, []int{3, 2}) {
+			t.Errorf("%s is %v in files, wants [3 2]", b.Name, b.Dims)
+		}
+	}
+	got := make([]float32, 6)
+	b := set.Weights()[0]
+	if err := b.Read(tensor.Bytes(got)); err != nil || !slices.Equal(got, []float32{1, 4, 2, 5, 3, 6}) {
+		t.Errorf("read %v, %v", got, err)
+	}
+	if err := b.Write(tensor.Bytes([]float32{10, 40, 20, 50, 30, 60})); err != nil {
+		t.Fatal(err)
+	}
+	d.Turned = false
+	if err := set.Weights()[0].Read(tensor.Bytes(got)); err != nil || !slices.Equal(got, []float32{10, 20, 30, 40, 50, 60}) {
+		t.Errorf("the matrix is %v, %v", got, err)
+	}
+}

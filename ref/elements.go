@@ -56,6 +56,17 @@ func (d *Device) ActGrad(dx, dy, x tensor.Tensor, f tensor.Func) {
 	}
 }
 
+// Dropout is tensor.Kernels.Dropout.
+func (d *Device) Dropout(y, x tensor.Tensor, p float32, key uint64) {
+	tensor.CheckDropout(y, x, p)
+	to := f64(y)
+	for i, v := range f64(x) {
+		if to[i] = 0; tensor.Uniform(key, i) >= p {
+			to[i] = v / (1 - float64(p))
+		}
+	}
+}
+
 // Add is tensor.Kernels.Add.
 func (d *Device) Add(dst, a, b tensor.Tensor) {
 	tensor.CheckSame("add", dst, a, b)

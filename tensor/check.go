@@ -131,6 +131,14 @@ func CheckSame(kernel string, x Tensor, others ...Tensor) int {
 	return n * d
 }
 
+// CheckDropout returns the number of elements.
+func CheckDropout(y, x Tensor, p float32) int {
+	if !(p >= 0 && p < 1) {
+		panic(fmt.Sprintf("dropout: p is %v", p))
+	}
+	return CheckSame("dropout", y, x)
+}
+
 // CheckRows is for RowDots, RowAdd and RowOuter: z [n,k] has one number for each
 // of ids [n,k], x is [n,d] and rows [u,d]. It returns n, k, u and d.
 func CheckRows(z, x, rows, ids Tensor) (n, k, u, d int) {

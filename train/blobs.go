@@ -33,8 +33,8 @@ func fileType(t tensor.DType) safetensors.DType {
 }
 
 // ReadBlobs sets arrays from a safetensors file. The file holds exactly these
-// arrays; every missing, surplus and misshapen one is named in one error, and
-// then nothing is set.
+// arrays, where F32 is wanted in any floating point type; every missing, surplus
+// and misshapen one is named in one error, and then nothing is set.
 func ReadBlobs(path string, blobs []param.Blob) (err error) {
 	s, err := safetensors.Open(path)
 	if err != nil {
@@ -45,7 +45,7 @@ func ReadBlobs(path string, blobs []param.Blob) (err error) {
 		return fmt.Errorf("%s: %s", path, strings.Join(problems, "\n  "))
 	}
 	for _, b := range blobs {
-		data, err := s.Bytes(b.Name)
+		data, err := blobBytes(s, b)
 		if err == nil {
 			err = b.Write(data)
 		}
@@ -55,6 +55,20 @@ func ReadBlobs(path string, blobs []param.Blob) (err error) {
 		s.Release(b.Name)
 	}
 	return nil
+}
+
+// readable reports whether values of a file's type can be had as another.
+func readable(from safetensors.DType, to tensor.DType) bool {
+	return from == fileType(to) || to == tensor.F32 && slices.Contains([]safetensors.DType{"F16", "BF16", "F64"}, from)
+}
+
+// blobBytes are an array's values in its own type.
+func blobBytes(s *safetensors.Set, b param.Blob) ([]byte, error) {
+	if info, _ := s.Info(b.Name); info.DType == fileType(b.DType) {
+		return s.Bytes(b.Name)
+	}
+	values := make([]float32, b.Bytes()/4)
+	return tensor.Bytes(values), s.ReadF32(values, b.Name)
 }
 
 // unlike lists how the tensors of a file differ from blobs in name, type and
@@ -67,7 +81,7 @@ func unlike(s *safetensors.Set, blobs []param.Blob) (problems []string) {
 		switch {
 		case !ok:
 			problems = append(problems, fmt.Sprintf("tensor %q is missing, wanted %s %v", b.Name, fileType(b.DType), b.Dims))
-		case info.DType != fileType(b.DType) || !slices.Equal(info.Shape, b.Dims):
+		case !readable(info.DType, b.DType) || !slices.Equal(info.Shape, b.Dims):
 			problems = append(problems, fmt.Sprintf("tensor %q is %s %v, wanted %s %v", b.Name, info.DType, info.Shape, fileType(b.DType), b.Dims))
 		}
 	}

@@ -53,6 +53,7 @@ func TestResumedRunEqualsTheUninterruptedOne(t *testing.T) {
 		{"full", "full", "", plain, nil},
 		{"full packed", "full", "", packed, nil},
 		{"parallel", "parallel", `{"parallel_bottleneck":6}`, plain, nil},
+		{"lora", "lora", `{"lora_r":3,"lora_dropout":0.2}`, plain, nil},
 		{"lazy rows", "meft", rows("lazy", ""), plain, nil},
 		{"lazy rows packed", "meft", rows("lazy", ""), packed, nil},
 		{"replayed rows", "meft", rows("replay", `,"meft_frozen_keys":true`), packed, nil},

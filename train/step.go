@@ -74,6 +74,7 @@ func (t *Trainer) gradients(ctx context.Context, step int) (float64, error) {
 			return 0, err
 		}
 		b := t.Batches.Batch(step, micro)
+		b.Draw = uint64(step)<<32 + uint64(micro) + 1
 		t.Model.Forward(b)
 		loss := t.Model.Loss()
 		if !finite(loss) {

@@ -16,7 +16,7 @@ import (
 
 func TestTrainingLearns(t *testing.T) {
 	for _, c := range []struct{ method, settings string }{
-		{"full", ""}, {"parallel", `{"parallel_bottleneck":16}`}, {"meft", `{"meft_neurons":64,"meft_top_k":8}`},
+		{"full", ""}, {"parallel", `{"parallel_bottleneck":16}`}, {"lora", `{"lora_r":4}`}, {"meft", `{"meft_neurons":64,"meft_top_k":8}`},
 	} {
 		r := recipe{method: c.method, settings: c.settings, threads: 1, steps: 60, rate: 0.03}.build(t)
 		res, err := r.Run(t.Context())

@@ -30,6 +30,7 @@ func (r *Rig) loss() float64 {
 	w := r.Dev.(*watch)
 	w.sum = 0
 	b := Batch()
+	b.Draw = draw
 	r.Model.Forward(b)
 	return w.sum * float64(b.Scale)
 }

@@ -74,6 +74,9 @@ func (l *late) AttentionGrad(dq, dk, dv, do, o, lse, q, k, v tensor.Tensor, m te
 	l.push(func() { l.Device.AttentionGrad(dq, dk, dv, do, o, lse, q, k, v, m) })
 }
 func (l *late) SwiGLU(y, gate, up tensor.Tensor) { l.push(func() { l.Device.SwiGLU(y, gate, up) }) }
+func (l *late) Dropout(y, x tensor.Tensor, p float32, key uint64) {
+	l.push(func() { l.Device.Dropout(y, x, p, key) })
+}
 func (l *late) SwiGLUGrad(dgate, dup, dy, gate, up tensor.Tensor) {
 	l.push(func() { l.Device.SwiGLUGrad(dgate, dup, dy, gate, up) })
 }

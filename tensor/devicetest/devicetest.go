@@ -60,6 +60,7 @@ func Bits(t *testing.T, open func() tensor.Device) map[string]uint64 {
 		{"attention", (*suite).attention},
 		{"swiglu", (*suite).swiglu},
 		{"act", (*suite).act},
+		{"dropout", (*suite).dropout},
 		{"rows", (*suite).rows},
 		{"gatedrelu", (*suite).gatedReLU},
 		{"softmax", (*suite).softmax},

@@ -110,6 +110,26 @@ func (s *suite) act(t *testing.T) {
 	}
 }
 
+func (s *suite) dropout(t *testing.T) {
+	for _, d := range append([]int{5000}, ragged...) {
+		for _, p := range []float32{0, 0.1, 0.75} {
+			for _, same := range []bool{false, true} {
+				s.call(t, func(c *call) {
+					x := c.in(2, d)
+					y := x
+					if same {
+						x.inout()
+					} else {
+						y = c.out(2, d)
+					}
+					c.run(func(k tensor.Kernels, i int) { k.Dropout(y.at[i], x.at[i], p, 77) })
+					c.nearTerms("y", y, 3) // 1-p, its inverse, the product
+				}, "d=%d p=%v same=%v", d, p, same)
+			}
+		}
+	}
+}
+
 func (s *suite) elements(t *testing.T) {
 	for _, d := range append([]int{5000}, ragged...) {
 		for alias := range 4 {

@@ -1,0 +1,178 @@
+package method
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"meft/model"
+	"meft/param"
+	"meft/tensor"
+)
+
+// AllLinear is the LoRA target that stands for every linear layer of a block.
+const AllLinear = "all-linear"
+
+// LoRA adds a low-rank update to linear layers, whose weights W stay frozen:
+//
+//	y = x·Wᵀ + s·drop(x)·Aᵀ·Bᵀ        s = α/r, or α/√r with RSLoRA
+//
+// A is [r, in] and begins uniform in ±1/√in (PEFT's choice), B is [out, r] and
+// begins as 0. drop zeroes elements of x with probability Dropout while training
+// and divides the others by 1-Dropout.
+//
+// Hu et al. 2021, https://arxiv.org/abs/2106.09685, section 4.1; the scale α/√r
+// is that of Kalajdzievski 2023, https://arxiv.org/abs/2312.03732.
+type LoRA struct {
+	Rank    int     `json:"lora_r" help:"rank r of the update of a linear layer" alias:"lora_rank,rank"`
+	Alpha   float64 `json:"lora_alpha" help:"α: the update is scaled by α/r; 0 for twice the rank"`
+	Dropout float64 `json:"lora_dropout" help:"share of a layer's inputs that the update does not see, by chance, in training"`
+	Targets string  `json:"lora_target" help:"linear layers with an update: all-linear, or a list of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj" alias:"lora_target_modules,target_modules"`
+	RSLoRA  bool    `json:"use_rslora" help:"scale by α/√r instead of α/r"`
+	Layers  string  `json:"lora_layers" help:"blocks with updates: all, 8-15 or 0,3,5" alias:"layers_to_transform"`
+}
+
+// Reach is ToInputs.
+func (*LoRA) Reach() Reach { return ToInputs }
+
+// Check compares the settings with the model.
+func (l *LoRA) Check(c model.Config) error {
+	_, layers := parseLayers("lora_layers", l.Layers, c.Layers)
+	_, targets := l.Modules()
+	var alpha, dropout error
+	if l.Alpha < 0 {
+		alpha = fmt.Errorf("lora_alpha is %v, wants a number above 0, or 0 for twice the rank", l.Alpha)
+	}
+	if l.Dropout < 0 || l.Dropout >= 1 {
+		dropout = fmt.Errorf("lora_dropout is %v, wants a share from 0 up to below 1", l.Dropout)
+	}
+	return errors.Join(atLeast("lora_r", l.Rank, 1), alpha, dropout, targets, layers)
+}
+
+// Modules are the names of the linear layers that Targets chooses, in the order
+// of model.Projections.
+func (l *LoRA) Modules() ([]string, error) {
+	all := model.Projections()
+	if l.Targets == AllLinear || l.Targets == "all" {
+		return all, nil
+	}
+	var named []string
+	for name := range strings.SplitSeq(l.Targets, ",") {
+		name = strings.TrimSpace(name)
+		if !slices.Contains(all, name) {
+			return nil, fmt.Errorf("lora_target is %q: %q is not a linear layer of a block; wants %s, or some of %s", l.Targets, name, AllLinear, strings.Join(all, ","))
+		}
+		if slices.Contains(named, name) {
+			return nil, fmt.Errorf("lora_target is %q: %s is named twice", l.Targets, name)
+		}
+		named = append(named, name)
+	}
+	return slices.DeleteFunc(all, func(name string) bool { return !slices.Contains(named, name) }), nil
+}
+
+// Blocks are the indices of the blocks that Layers chooses of a model with n.
+func (l *LoRA) Blocks(n int) ([]int, error) { return parseLayers("lora_layers", l.Layers, n) }
+
+// EffectiveAlpha is α, worked out where it was left to the rank.
+func (l *LoRA) EffectiveAlpha() float64 {
+	if l.Alpha == 0 {
+		return 2 * float64(l.Rank)
+	}
+	return l.Alpha
+}
+
+func (l *LoRA) scale() float32 {
+	r := float64(l.Rank)
+	if l.RSLoRA {
+		r = math.Sqrt(r)
+	}
+	return float32(l.EffectiveAlpha() / r)
+}
+
+// Attach hangs a branch on each chosen linear layer of each chosen block.
+func (l *LoRA) Attach(m *model.Model, a *tensor.Arena, seed uint64) (*param.Set, error) {
+	if err := l.Check(m.Config); err != nil {
+		return nil, err
+	}
+	blocks, _ := l.Blocks(m.Config.Layers)
+	targets, _ := l.Modules()
+	s := &param.Set{}
+	for _, i := range blocks {
+		linears := m.Blocks[i].Linears()
+		// The groups of layers that share their input; see model.Linear. Each
+		// layer draws its own dropout, so there it has an input of its own.
+		for _, g := range [][]*model.Linear{linears[:3], linears[3:4], linears[4:6], linears[6:]} {
+			g = slices.DeleteFunc(slices.Clone(g), func(n *model.Linear) bool { return !slices.Contains(targets, n.Name) })
+			for len(g) > 0 {
+				share := len(g)
+				if l.Dropout > 0 {
+					share = 1
+				}
+				if err := l.group(m, a, seed, i, g[:share], s); err != nil {
+					return nil, err
+				}
+				g = g[share:]
+			}
+		}
+	}
+	return s, a.Err()
+}
+
+// group hangs the branches of one group and adds their parameters to s. They
+// lie one below the other in one matrix A.
+func (l *LoRA) group(m *model.Model, a *tensor.Arena, seed uint64, block int, linears []*model.Linear, s *param.Set) error {
+	n, r, in := m.Size.Rows, l.Rank, linears[0].In()
+	rows := r * len(linears)
+	g := &loraGroup{dev: m.Device(), model: m, rank: r, scale: l.scale(), members: len(linears), dropout: float32(l.Dropout)}
+	name := func(n *model.Linear) string { return "base_model.model." + strings.TrimSuffix(n.W.Name, ".weight") }
+	first := name(linears[0])
+	g.a = a.New(first+".lora_A", tensor.F32, rows, in)
+	scratch := m.Scratch()
+	if m.Size.Grad {
+		g.da = a.New(first+".lora_A.grad", tensor.F32, rows, in)
+		g.u = m.Acts(block).New("lora."+linears[0].Name+".u", tensor.F32, rows*n)
+		g.du = scratch.New("lora.du", tensor.F32, rows*n)
+		if l.Dropout > 0 {
+			g.dropped = scratch.New("lora.dropped", tensor.F32, n, in)
+		}
+	} else {
+		g.u = scratch.New("lora.u", tensor.F32, rows*n)
+	}
+	for i, linear := range linears {
+		if linear.Branch != nil {
+			return fmt.Errorf("%s of block %d has a branch already; attach one method to one model", linear.Name, block)
+		}
+		b := &lora{loraGroup: g, at: i}
+		site := slices.Index(model.Projections(), linear.Name)
+		g.key = loraDropout.stream(seed, block, site).Uint64()
+		da := tensor.Tensor{}
+		if m.Size.Grad {
+			da = g.da.Rows(i*r, (i+1)*r)
+		}
+		down := param.Adopt(a, name(linear)+".lora_A.weight", g.a.Rows(i*r, (i+1)*r), da, false)
+		dense := param.NewDense
+		if !m.Size.Grad {
+			dense = param.NewFixed
+		}
+		b.up = dense(a, name(linear)+".lora_B.weight", r, linear.Out())
+		b.up.Turned = true
+		s.Dense = append(s.Dense, down, b.up)
+		if !a.Planning() && a.Err() == nil {
+			down.Fill(uniform(r*in, 1/math.Sqrt(float64(in)), loraDown.stream(seed, block, site)))
+		}
+		linear.Branch = b
+	}
+	return nil
+}
+
+// uniform is n draws between -bound and bound.
+func uniform(n int, bound float64, r *rand.Rand) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(bound * (2*r.Float64() - 1))
+	}
+	return x
+}

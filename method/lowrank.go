@@ -1,0 +1,96 @@
+package method
+
+import (
+	"meft/model"
+	"meft/param"
+	"meft/tensor"
+)
+
+// loraGroup is what the branches of linear layers with one input x share: the
+// products with x, which take all their ranks at once. m is their number, n is
+// Size.Rows.
+//
+// Every thin matrix lies with its long side along the rows, u as uᵀ and B as Bᵀ:
+// so products read the wide activations in the order they lie in, and the rows
+// of one branch are a tensor.
+type loraGroup struct {
+	dev     tensor.Device
+	model   *model.Model
+	rank    int
+	scale   float32 // s
+	members int     // m
+	dropout float32
+	key     uint64        // of the dropout; there a group has one branch
+	a, da   tensor.Tensor // [m·r, in]
+	u       tensor.Tensor // [m·r·n] A·xᵀ as [m·r, rows of the batch], kept for Backward
+	du      tensor.Tensor // [m·r·n] its gradient, scratch
+	dropped tensor.Tensor // [n, in] drop(x), scratch; none without dropout
+}
+
+// lora is the branch of one linear layer.
+type lora struct {
+	*loraGroup
+	at int          // among the members
+	up *param.Dense // [r, out] Bᵀ
+}
+
+// first is the matrix of all members for a batch of n rows in the memory of t.
+func (g *loraGroup) first(t tensor.Tensor, n int) tensor.Tensor {
+	rows := g.members * g.rank
+	return t.Rows(0, rows*n).View(rows, n)
+}
+
+// mine are the rows of one member.
+func (b *lora) mine(t tensor.Tensor) tensor.Tensor { return t.Rows(b.at*b.rank, (b.at+1)*b.rank) }
+
+// drops reports whether this batch is one that dropout works on.
+func (g *loraGroup) drops() bool { return !g.dropped.None() && g.model.Draw() != 0 }
+
+// drop is drop(x) in scratch, or x itself in a batch without dropout. It is a
+// function of the batch's draw, and so the same in every pass.
+func (g *loraGroup) drop(x tensor.Tensor) tensor.Tensor {
+	if !g.drops() {
+		return x
+	}
+	to := g.dropped.Rows(0, x.Dim(0))
+	g.dev.Dropout(to, x, g.dropout, g.drawKey())
+	return to
+}
+
+// drawKey is the key of this batch. The factor is odd and far from the step of
+// tensor.Uniform, so that batches do not draw shifted copies of each other.
+func (g *loraGroup) drawKey() uint64 { return g.key + g.model.Draw()*0xd1342543de82ef95 }
+
+// Forward adds s·drop(x)·Aᵀ·Bᵀ to y.
+func (b *lora) Forward(y, x tensor.Tensor) {
+	u := b.first(b.u, x.Dim(0))
+	if b.at == 0 {
+		b.dev.MatMul(u, b.a, b.drop(x), tensor.MatMulOpts{TransB: true}) // u = A·drop(x)ᵀ
+	}
+	if !y.None() {
+		b.dev.MatMul(y, b.mine(u), b.up.W, tensor.MatMulOpts{TransA: true, Alpha: b.scale, Accumulate: true}) // y += s·uᵀ·Bᵀ
+	}
+}
+
+// Backward mirrors Forward.
+func (b *lora) Backward(dx, dy, x tensor.Tensor) {
+	n := x.Dim(0)
+	u, du := b.first(b.u, n), b.first(b.du, n)
+	b.dev.MatMul(b.up.D, b.mine(u), dy, tensor.MatMulOpts{Alpha: b.scale, Accumulate: true}) // dBᵀ += s·u·dy
+	b.dev.MatMul(b.mine(du), b.up.W, dy, tensor.MatMulOpts{TransB: true, Alpha: b.scale})    // du = s·Bᵀ·dyᵀ
+	if b.at != b.members-1 {
+		return
+	}
+	b.dev.MatMul(b.da, du, b.drop(x), tensor.MatMulOpts{Accumulate: true}) // dA += du·drop(x)
+	if dx.None() {
+		return
+	}
+	if !b.drops() {
+		b.dev.MatMul(dx, du, b.a, tensor.MatMulOpts{TransA: true, Accumulate: true}) // dx += duᵀ·A
+		return
+	}
+	to := b.dropped.Rows(0, n)
+	b.dev.MatMul(to, du, b.a, tensor.MatMulOpts{TransA: true})
+	b.dev.Dropout(to, to, b.dropout, b.drawKey()) // the gradient of drop is drop
+	b.dev.Add(dx, dx, to)
+}

@@ -1,0 +1,135 @@
+package methodtest
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"meft/cpu"
+	"meft/method"
+	"meft/model"
+	"meft/ref"
+	"meft/tensor"
+)
+
+// mergeLoRA adds s·B·A of every update of r to the weights of plain, a rig of
+// the same model with a LoRA that does nothing. Both are on package ref.
+func mergeLoRA(plain, r *Rig, scale float64) {
+	dev := plain.Dev.(*watch)
+	values := map[string][]float64{}
+	for _, d := range r.Set.Dense {
+		values[d.Name] = Values(r.Dev, d.W)
+	}
+	for _, w := range plain.Model.Weights() {
+		site := "base_model.model." + strings.TrimSuffix(w.Name, ".weight")
+		a, up := values[site+".lora_A.weight"], values[site+".lora_B.weight"]
+		if a == nil {
+			continue
+		}
+		out, in := w.W.Dim(0), w.W.Dim(1)
+		x := dev.Read(w.W)
+		for k := range len(a) / in {
+			for i := range out {
+				for j := range in {
+					x[i*in+j] += scale * up[k*out+i] * a[k*in+j]
+				}
+			}
+		}
+		dev.Write(w.W, x)
+	}
+}
+
+// W + s·B·A is the same function. On package ref only the order of sums of
+// float64 differs, through three layers with weights of size 1.
+func TestLoRAMergedIntoTheWeightsIsTheSame(t *testing.T) {
+	for _, c := range []struct {
+		m     method.LoRA
+		scale float64
+	}{
+		{method.LoRA{Rank: 4, Targets: "all-linear", Layers: "all"}, 2},
+		{method.LoRA{Rank: 4, Alpha: 3, Targets: "all", Layers: "0,2"}, 3. / 4},
+		{method.LoRA{Rank: 4, Alpha: 3, Targets: "k_proj,o_proj,up_proj", Layers: "all", RSLoRA: true}, 3. / 2},
+	} {
+		r := Build(t, &watch{Device: ref.New()}, "lora", &c.m, grad(), 0)
+		plain := Build(t, &watch{Device: ref.New()}, "lora", &c.m, grad(), 0)
+		base := plain.loss()
+		if got := r.loss(); got != base {
+			t.Errorf("%+v: loss %v at the start, of the base model %v", c.m, got, base)
+		}
+		r.Noise()
+		mergeLoRA(plain, r, c.scale)
+		if got, want := r.loss(), plain.loss(); math.Abs(got-want) > 1e-12 || math.Abs(want-base) < 0.01 {
+			t.Errorf("%+v: loss %v, merged %v, of the base model %v", c.m, got, want, base)
+		}
+	}
+}
+
+// Layers that share an input are computed together where there is no dropout.
+func TestLoRAOfLayersTogetherIsThatOfLayersAlone(t *testing.T) {
+	together := method.LoRA{Rank: 3, Targets: "q_proj,k_proj,v_proj,gate_proj,up_proj", Layers: "all"}
+	alone := together
+	alone.Dropout = 0.5 // which draws nothing without Batch.Draw
+	var rigs [2]*Rig
+	for i, m := range []*method.LoRA{&together, &alone} {
+		rigs[i] = Build(t, cpu.New(2), "lora", m, grad(), 0)
+		rigs[i].Noise()
+		rigs[i].Opt.ZeroGrad()
+		rigs[i].Model.Forward(Batch())
+		rigs[i].Model.Backward()
+	}
+	// A sum over three layers' ranks against three sums, in float32.
+	SameGrads(t, rigs[1], rigs[0], 1e-5)
+	if a, b := rigs[0].losses(Batch()), rigs[1].losses(Batch()); !slices.Equal(a, b) {
+		t.Errorf("losses %v and %v", a, b)
+	}
+}
+
+// Every training batch draws its own mask, the same one whenever it is computed;
+// evaluations draw none.
+func TestDropoutIsDrawnByBatch(t *testing.T) {
+	m := method.LoRA{Rank: 3, Targets: "all-linear", Layers: "all"}
+	without := Build(t, cpu.New(2), "lora", &m, grad(), 0)
+	m.Dropout = 0.4
+	with := Build(t, cpu.New(2), "lora", &m, grad(), 0)
+	copyWeights(without, with)
+	for _, r := range []*Rig{without, with} {
+		r.Noise()
+	}
+	losses := func(r *Rig, draw uint64) []float32 {
+		b := Batch()
+		b.Draw = draw
+		return r.losses(b)
+	}
+	evaluated, one, two := losses(with, 0), losses(with, 1), losses(with, 2)
+	if want := losses(without, 5); !slices.Equal(evaluated, want) {
+		t.Errorf("an evaluation gives %v, without dropout %v", evaluated, want)
+	}
+	if slices.Equal(one, evaluated) || slices.Equal(one, two) {
+		t.Errorf("no dropout %v, batch 1 %v, batch 2 %v", evaluated, one, two)
+	}
+	if again := losses(with, 1); !slices.Equal(again, one) {
+		t.Errorf("batch 1 gives %v and then %v", one, again)
+	}
+	if a, b := with.logits(), without.logits(); !slices.Equal(a, b) {
+		t.Errorf("a continuation has logits %v, without dropout %v", a, b)
+	}
+}
+
+// The branches keep r numbers for each of the seven layers, and no copy of any
+// layer's input or output.
+func TestLoRAKeepsOnlyTheLowRankProducts(t *testing.T) {
+	size := model.Size{Rows: 16, Context: 16, Grad: true, LossRows: 4}
+	r := Build(t, cpu.New(1), "lora", &method.LoRA{Rank: 8, Targets: "all-linear", Layers: "all"}, size, 0.01)
+	for _, e := range r.Ledger.Entries() {
+		if strings.Contains(e.Name, "lora.") && e.Bytes > 4*16*8*3 {
+			t.Errorf("%s takes %d bytes", e.Name, e.Bytes)
+		}
+	}
+	if n, want := r.Set.Parameters(), int64(3*8*((12+12)*2+(12+6)*2+(12+20)*3)); n != want {
+		t.Errorf("%d parameters, wants %d", n, want)
+	}
+	if used := r.Ledger.Used(tensor.OnDevice); used != r.Plan.Used(tensor.OnDevice) {
+		t.Errorf("%d bytes used", used)
+	}
+}

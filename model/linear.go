@@ -1,0 +1,103 @@
+package model
+
+import (
+	"meft/tensor"
+)
+
+// projection is the place of a linear layer among those of its block, in the
+// order of the forward pass.
+type projection int
+
+const (
+	qProj projection = iota
+	kProj
+	vProj
+	oProj
+	gateProj
+	upProj
+	downProj
+	projections // how many there are
+)
+
+// String is the projection's name in a checkpoint.
+func (p projection) String() string {
+	return [projections]string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}[p]
+}
+
+// Projections are the names of a block's linear layers as Hugging Face gives
+// them, in the order of the forward pass.
+func Projections() []string {
+	var names []string
+	for p := range projections {
+		names = append(names, p.String())
+	}
+	return names
+}
+
+// Linear is y = x·Wᵀ (+ b) + Branch(x).
+//
+// Layers with the same x make a group: q_proj, k_proj, v_proj; o_proj; gate_proj,
+// up_proj; down_proj. In both passes a group's branches are called in this
+// order, with no other branch in between, so that they may share work and
+// scratch.
+type Linear struct {
+	Name   string  // one of Projections
+	W      *Weight // [out, in]
+	B      *Weight // [out], nil for none
+	Branch Branch  // seam: beside the layer; nil for none
+}
+
+// In is the width of x.
+func (l *Linear) In() int { return l.W.W.Dim(1) }
+
+// Out is the width of y.
+func (l *Linear) Out() int { return l.W.W.Dim(0) }
+
+func (l *Linear) forward(dev tensor.Device, y, x tensor.Tensor) {
+	dev.MatMul(y, x, l.W.W, tensor.MatMulOpts{TransB: true})
+	if l.B != nil {
+		dev.AddBias(y, l.B.W)
+	}
+	if l.Branch != nil {
+		l.Branch.Forward(y, x)
+	}
+}
+
+// backward sets dx = dy·W, or adds it, unless dx is none; and adds the gradients
+// of the weights where they are trained and of the branch, for which it needs x.
+func (l *Linear) backward(dev tensor.Device, dx, dy, x tensor.Tensor, accumulate bool) {
+	if !dx.None() {
+		dev.MatMul(dx, dy, l.W.W, tensor.MatMulOpts{Accumulate: accumulate})
+	}
+	if !l.W.D.None() {
+		dev.MatMul(l.W.D, dy, x, tensor.MatMulOpts{TransA: true, Accumulate: true})
+	}
+	if l.B != nil && !l.B.D.None() {
+		dev.BiasGrad(l.B.D, dy)
+	}
+	if l.Branch != nil {
+		l.Branch.Backward(dx, dy, x)
+	}
+}
+
+// wantsX reports whether backward needs x.
+func (l *Linear) wantsX() bool { return l.Branch != nil || !l.W.D.None() }
+
+// Linears are the block's linear layers in the order of Projections.
+func (b *Block) Linears() []*Linear {
+	var all []*Linear
+	for p := range b.linears {
+		all = append(all, &b.linears[p])
+	}
+	return all
+}
+
+// branched reports whether any linear layer from first to last has a branch.
+func (b *Block) branched(first, last projection) bool {
+	for p := first; p <= last; p++ {
+		if b.linears[p].Branch != nil {
+			return true
+		}
+	}
+	return false
+}
