@@ -24,6 +24,7 @@ const (
 	OpSwiGLUGrad
 	OpAct
 	OpActGrad
+	OpDropout
 	OpRowDots
 	OpRowAdd
 	OpRowOuter
@@ -48,7 +49,7 @@ const (
 // opNames are the kinds of work as people read them.
 var opNames = [Ops]string{
 	"matmul nt", "matmul nn", "matmul tn", "gather", "scatter", "scatter add", "rmsnorm", "rmsnorm grad", "add bias", "bias grad", "rope",
-	"attention", "attention grad", "swiglu", "swiglu grad", "act", "act grad", "row dots", "row add", "row outer", "gated relu", "gated relu grad",
+	"attention", "attention grad", "swiglu", "swiglu grad", "act", "act grad", "dropout", "row dots", "row add", "row outer", "gated relu", "gated relu grad",
 	"softmax", "softmax grad", "pick", "pick grad", "cross entropy", "add", "axpy", "fill", "convert", "sum squares", "adamw", "upload", "download",
 }
 
@@ -175,6 +176,12 @@ func (t *Timed) Act(y, x Tensor, f Func) {
 func (t *Timed) ActGrad(dx, dy, x Tensor, f Func) {
 	defer t.done(OpActGrad, time.Now())
 	t.Device.ActGrad(dx, dy, x, f)
+}
+
+// Dropout is Kernels.Dropout.
+func (t *Timed) Dropout(y, x Tensor, p float32, key uint64) {
+	defer t.done(OpDropout, time.Now())
+	t.Device.Dropout(y, x, p, key)
 }
 
 // RowDots is Kernels.RowDots.
