@@ -131,6 +131,18 @@ func (s *sizes) gated() bool { return s.gate != GateNone }
 // routed reports whether the host needs router logits.
 func (s *sizes) routed() bool { return s.gated() || s.probe < s.experts }
 
+// few reports whether all that a token needs of the router are the logits of the
+// experts it probes: then Backward works with those and not with all N.
+func (s *sizes) few() bool { return s.gate == GateLogit && !s.shared && s.probe < s.experts }
+
+// gateWidth is the number of gates of a token.
+func (s *sizes) gateWidth() int {
+	if s.few() {
+		return s.probe
+	}
+	return s.experts
+}
+
 // routerLearns reports whether the router gets a gradient.
 func (s *sizes) routerLearns() bool { return s.grad && s.gated() && s.keys }
 
@@ -188,10 +200,14 @@ func (f *MEFT) branch(m *model.Model, a *tensor.Arena, block int, c *crew) *neur
 	b.mem = newNeuronMemory(m.Scratch(), c.sizes)
 	if c.grad || len(f.branches) == 0 {
 		// Without gradients all blocks take turns on one list of picks.
+		c.probes = a.Int32(name+".probes", tensor.Pinned, c.n*c.probe)
 		c.picks = a.Int32(name+".picks", tensor.Pinned, c.n*c.top)
 		c.union = a.Int32(name+".union", tensor.OnHost, c.most)
+		if c.few() {
+			c.gates = a.New(name+".gates", tensor.F32, c.n, c.probe)
+		}
 	}
-	b.picks, b.union = c.picks, c.union
+	b.probes, b.picks, b.union, b.gates = c.probes, c.picks, c.union, c.gates
 	b.fired = a.Int32(name+".fired", tensor.OnHost, ceilDiv(c.m, 32))
 	return b
 }

@@ -13,8 +13,10 @@ type crew struct {
 	pool   *simd.Pool
 	stage  *stage
 	picker *picker
-	picks  []int32 // of the branch made last, see MEFT.branch
+	probes []int32 // of the branch made last, see MEFT.branch
+	picks  []int32
 	union  []int32
+	gates  tensor.Tensor
 }
 
 // neurons is MEFT's branch of one block.
@@ -27,12 +29,15 @@ type neurons struct {
 	below  *neurons // next lower branch, nil for the lowest
 	hold   bool     // keep the picks
 
+	probes []int32 // [rows, P] pinned; experts of each token, ascending
 	picks  []int32 // [rows, top] pinned; places in union, ascending, then -1
 	union  []int32 // ids of all picked neurons, ascending; the first used count
 	used   int
 	rows   int     // of the last Forward
 	fired  []int32 // one bit a neuron: picked since Attach
 	counts Traffic
+
+	gates tensor.Tensor // [n, P] with sizes.few: the router logits of probes; none otherwise
 }
 
 // neuronMemory is a branch's device scratch. n is Size.Rows, w the neurons of a
@@ -40,7 +45,8 @@ type neurons struct {
 type neuronMemory struct {
 	k, v    tensor.Tensor // [buffer, d] rows brought in
 	ids     tensor.Tensor // I32 [n, w]  places among the rows, -1 for none; none with ShareUnion
-	experts tensor.Tensor // I32 [n, w]  their experts, -1 for none; none without a gate
+	experts tensor.Tensor // I32 [n, w]  their columns of p, or with few of gates, -1 for none; none without a gate
+	probes  tensor.Tensor // I32 [n, P]  the experts of each token; none without few
 	p       tensor.Tensor // [n, N]      router logits or softmax; none if not routed
 	u       tensor.Tensor // [n, w]      k·h
 	c       tensor.Tensor // [n, w]      gate; none without one
@@ -49,7 +55,7 @@ type neuronMemory struct {
 	dk, dv tensor.Tensor // [buffer, d]
 	dz     tensor.Tensor // [n, w] then du
 	dc     tensor.Tensor // [n, w]
-	dp     tensor.Tensor // [n, N]
+	dp     tensor.Tensor // [n, N], with few [n, P]
 }
 
 func newNeuronMemory(a *tensor.Arena, s sizes) neuronMemory {
@@ -67,6 +73,9 @@ func newNeuronMemory(a *tensor.Arena, s sizes) neuronMemory {
 	if s.routed() {
 		m.p = f("p", s.n, s.experts)
 	}
+	if s.few() {
+		m.probes = a.New("probes", tensor.I32, s.n, s.probe)
+	}
 	if !s.grad {
 		return m
 	}
@@ -75,7 +84,7 @@ func newNeuronMemory(a *tensor.Arena, s sizes) neuronMemory {
 		m.dk = f("dk", s.buffer, s.d)
 	}
 	if s.gated() {
-		m.dc, m.dp = f("dc", s.n, w), f("dp", s.n, s.experts)
+		m.dc, m.dp = f("dc", s.n, w), f("dp", s.n, s.gateWidth())
 	}
 	return m
 }
@@ -108,11 +117,11 @@ func (b *neurons) Forward(y, x tensor.Tensor) {
 	if !b.hold || b.rows != n {
 		b.choose(p, x)
 	}
-	b.softmax(p)
+	c := b.gating(p, n)
 	b.stage.drop()
 	for from := 0; from < b.used; from += b.buffer {
 		m := b.bring(n, from)
-		b.activate(m, p, x)
+		b.activate(m, c, x)
 		if b.shared {
 			b.dev.MatMul(y, m.z, m.v, tensor.MatMulOpts{Accumulate: true}) // y += z·V
 		} else {
@@ -131,13 +140,22 @@ func (b *neurons) logits(x tensor.Tensor) tensor.Tensor {
 	return g
 }
 
-func (b *neurons) softmax(p tensor.Tensor) {
+// gating is what scores are multiplied by, of n tokens: p, the router logits, made
+// into a softmax, or with few those of the tokens' experts alone, which Backward
+// finds again.
+func (b *neurons) gating(p tensor.Tensor, n int) tensor.Tensor {
 	if b.gate == GateSoftmax {
 		b.dev.Softmax(p, p)
 	}
+	if !b.few() {
+		return p
+	}
+	g := b.gates.Rows(0, n)
+	b.dev.Pick(g, p, b.bringProbes(n))
+	return g
 }
 
-// activate computes u, c and z of the rows brought in.
+// activate computes u, c and z of the rows brought in, with the gates p.
 func (b *neurons) activate(m neuronMemory, p, x tensor.Tensor) {
 	if b.shared {
 		b.dev.MatMul(m.u, x, m.k, tensor.MatMulOpts{TransB: true}) // u = h·Kᵀ
@@ -155,9 +173,12 @@ func (b *neurons) activate(m neuronMemory, p, x tensor.Tensor) {
 // blocks below compute, up to the lowest branch, which waits for them.
 func (b *neurons) Backward(dx, dy, x tensor.Tensor) {
 	n := x.Dim(0)
-	p := b.logits(x)
-	b.softmax(p)
-	var dp tensor.Tensor
+	var p, dp tensor.Tensor
+	if b.few() {
+		p = b.gates.Rows(0, n)
+	} else {
+		p = b.gating(b.logits(x), n)
+	}
 	if b.gated() {
 		dp = b.mem.dp.Rows(0, n)
 		b.dev.Fill(dp, 0)
@@ -172,7 +193,9 @@ func (b *neurons) Backward(dx, dy, x tensor.Tensor) {
 		}
 		b.stage.returnGrads(b, m, from)
 	}
-	b.routerGrad(dp, p, dx, x)
+	if b.gated() {
+		b.routerGrad(dp, p, dx, x)
+	}
 	if b.below != nil {
 		b.stage.load(b.below.table, b.below.part(0))
 	} else {
@@ -210,13 +233,20 @@ func (b *neurons) rowGrads(m neuronMemory, dx, dy, x tensor.Tensor) {
 	}
 }
 
-// routerGrad carries dp, the gradient of the gate, to the router and to dx.
+// routerGrad carries dp, the gradient of the gates p, to the router and to dx.
 func (b *neurons) routerGrad(dp, p, dx, x tensor.Tensor) {
-	if !b.gated() {
-		return
-	}
 	if b.gate == GateSoftmax {
 		b.dev.SoftmaxGrad(dp, dp, p)
+	}
+	if b.few() { // the same sums without the experts whose gradient is 0
+		probes := b.bringProbes(x.Dim(0))
+		if b.routerLearns() {
+			b.dev.RowOuter(b.router.D, dp, x, probes) // dG_e += Σ_t dg_te h_t
+		}
+		if !dx.None() {
+			b.dev.RowAdd(dx, dp, b.router.W, probes) // dh_t += Σ_e dg_te G_e
+		}
+		return
 	}
 	if b.routerLearns() {
 		b.dev.MatMul(b.router.D, dp, x, tensor.MatMulOpts{TransA: true, Accumulate: true}) // dG += dgᵀ·h

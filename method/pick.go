@@ -8,17 +8,22 @@ import (
 	"meft/tensor"
 )
 
-// picker chooses the neurons of each token on the host. It is shared by the
-// branches, which run one after another.
+// picker chooses the neurons of each token on the host, in three passes that
+// the threads share: the experts of every token, the scores of every expert's
+// tokens (one product of those tokens with the expert's keys, which are read
+// from memory once however many tokens want them), the best of every token. It
+// is shared by the branches, which run one after another.
 type picker struct {
 	sizes
-	pool *simd.Pool
-	x    []float32 // [n, d] pinned copy of the branch input
-	g    []float32 // [n, N] pinned copy of the router logits; nil if not routed
-	work []float32 // [pickParts, 2·max(candidates, N)]
-	near []int32   // [pickParts, P] experts probed
-	mark []int32   // one bit a neuron: in the union
-	at   []int32   // [M] place in the union of the neurons marked
+	pool  *simd.Pool
+	x     []float32 // [n, d] pinned copy of the branch input
+	g     []float32 // [n, N] pinned copy of the router logits; nil if not routed
+	score []float32 // [n, candidates]
+	work  []float32 // [pickParts, room] see room
+	first []int32   // [N+1] where an expert's pairs begin
+	pairs []int32   // [n·P] token·P + place among its experts, by expert
+	mark  []int32   // one bit a neuron: in the union
+	below []int32   // for each word of mark, the bits set in those before it
 
 	b *neurons // branch at work, and its token rows
 	n int
@@ -28,19 +33,34 @@ type picker struct {
 // follow the number of threads, so that a plan made on another machine holds.
 const pickParts = 32
 
+// How many tokens of an expert are multiplied with how many of its keys at once.
+const (
+	together = 24
+	keyBlock = 256
+)
+
+// room is what a part works in: the inputs of tokens and their scores, or two
+// lists of logits or one of candidates.
+func (s *sizes) room() int {
+	return max(together*(s.d+min(s.each, keyBlock)), s.candidates, 2*s.experts)
+}
+
 func newPicker(a *tensor.Arena, s sizes, pool *simd.Pool) *picker {
 	p := &picker{sizes: s, pool: pool, x: a.Float32("x", tensor.Pinned, s.n*s.d)}
 	if s.routed() {
 		p.g = a.Float32("logits", tensor.Pinned, s.n*s.experts)
 	}
-	p.work = a.Float32("scores", tensor.OnHost, pickParts*2*max(s.candidates, s.experts))
-	p.near = a.Int32("probed", tensor.OnHost, pickParts*s.probe)
+	p.score = a.Float32("scores", tensor.OnHost, s.n*s.candidates)
+	p.work = a.Float32("work", tensor.OnHost, pickParts*s.room())
+	p.first = a.Int32("firsts", tensor.OnHost, s.experts+1)
+	p.pairs = a.Int32("pairs", tensor.OnHost, s.n*s.probe)
 	p.mark = a.Int32("marks", tensor.OnHost, ceilDiv(s.m, 32))
-	p.at = a.Int32("places", tensor.OnHost, s.m)
+	p.below = a.Int32("places", tensor.OnHost, ceilDiv(s.m, 32))
 	return p
 }
 
-// choose fills the branch's picks and union for input x and router logits g.
+// choose fills the branch's experts, picks and union for input x and router
+// logits g.
 func (b *neurons) choose(g, x tensor.Tensor) {
 	p, n := b.picker, x.Dim(0)
 	down := b.dev.Download(tensor.Bytes(p.x[:n*b.d]), x)
@@ -51,67 +71,140 @@ func (b *neurons) choose(g, x tensor.Tensor) {
 	}
 	b.dev.Await(down)
 	p.b, p.n = b, n
-	p.pool.Run(min(pickParts, n), p)
-	p.b = nil
+	p.pool.Run(min(pickParts, n), (*probeTask)(p))
+	p.group()
+	p.pool.Run(pickParts, (*scoreTask)(p))
+	p.pool.Run(min(pickParts, n), (*keepTask)(p))
 	b.rows = n
 	p.unite(b)
+	p.b = nil
 }
 
-// Do picks for part i of the tokens.
-func (p *picker) Do(i, _ int) {
+// tokens is part i of the tokens, with its room.
+func (p *picker) tokens(i int) (from, to int, work []float32) {
 	parts := min(pickParts, p.n)
-	room := len(p.work) / pickParts
-	work, near := p.work[i*room:(i+1)*room], p.near[i*p.probe:(i+1)*p.probe]
-	for t := i * p.n / parts; t < (i+1)*p.n/parts; t++ {
-		p.pick(t, work, near)
+	return i * p.n / parts, (i + 1) * p.n / parts, p.work[i*p.room() : (i+1)*p.room()]
+}
+
+// probed are the experts of token t, ascending.
+func (b *neurons) probed(t int) []int32 { return b.probes[t*b.probe : (t+1)*b.probe] }
+
+type probeTask picker
+
+// Do finds the experts of part i of the tokens: those of the highest logits.
+func (task *probeTask) Do(i, _ int) {
+	p := (*picker)(task)
+	from, to, work := p.tokens(i)
+	for t := from; t < to; t++ {
+		near := p.b.probed(t)
+		if p.probe == p.experts {
+			for e := range near {
+				near[e] = int32(e)
+			}
+			continue
+		}
+		copy(work, p.logits(t))
+		highest(near, work[:p.experts], work[p.experts:2*p.experts])
 	}
 }
 
-// pick writes the ids that token t keeps, ascending, then -1.
-func (p *picker) pick(t int, work []float32, near []int32) {
-	var g []float32
-	if p.g != nil {
-		g = p.g[t*p.experts : (t+1)*p.experts]
+// logits are the router's for token t, nil if there are none.
+func (p *picker) logits(t int) []float32 {
+	if p.g == nil {
+		return nil
 	}
-	half := len(work) / 2
-	score, spare := work[:half], work[half:]
-	near = p.probed(near, g, score, spare)
-	top, sum := softmaxTerms(g, p.gate)
-	x, level, count := p.x[t*p.d:(t+1)*p.d], p.pool.Level(), 0
-	for _, e := range near {
-		from, to := int(e)*p.each, min((int(e)+1)*p.each, p.m)
-		s := score[count : count+to-from]
-		level.Dots(s, x, p.b.table.K[from*p.d:to*p.d], p.d)
-		switch p.gate {
-		case GateLogit:
-			level.Scale(g[e], s)
-		case GateSoftmax:
-			level.Scale(float32(math.Exp(float64(g[e])-top)/sum), s)
+	return p.g[t*p.experts : (t+1)*p.experts]
+}
+
+// group lists the pairs of a token and an expert by expert, tokens ascending.
+func (p *picker) group() {
+	probes := p.b.probes[:p.n*p.probe]
+	clear(p.first)
+	for _, e := range probes {
+		p.first[e]++
+	}
+	sum := int32(0)
+	for e, n := range p.first {
+		p.first[e], sum = sum, sum+n
+	}
+	for pair, e := range probes {
+		p.pairs[p.first[e]] = int32(pair)
+		p.first[e]++
+	}
+	// Each entry has moved on to the beginning of the next.
+	copy(p.first[1:], p.first)
+	p.first[0] = 0
+}
+
+type scoreTask picker
+
+// Do scores the keys of part i of the experts for the tokens that probe them.
+func (task *scoreTask) Do(i, worker int) {
+	p := (*picker)(task)
+	work := p.work[i*p.room() : (i+1)*p.room()]
+	for e := i * p.experts / pickParts; e < (i+1)*p.experts/pickParts; e++ {
+		for from, to := p.first[e], p.first[e+1]; from < to; from += together {
+			p.scoreExpert(worker, e, p.pairs[from:min(from+together, to)], work)
 		}
-		count += to - from
 	}
-	kept := highest(p.b.picks[t*p.top:(t+1)*p.top], score[:count], spare[:count])
-	for j, at := range kept {
+}
+
+// scoreExpert scores the keys of expert e for at most together pairs.
+func (p *picker) scoreExpert(worker, e int, pairs []int32, work []float32) {
+	x, s := work[:together*p.d], work[together*p.d:]
+	for j, pair := range pairs {
+		t := int(pair) / p.probe
+		copy(x[j*p.d:(j+1)*p.d], p.x[t*p.d:(t+1)*p.d])
+	}
+	end := min((e+1)*p.each, p.m)
+	for from := e * p.each; from < end; from += keyBlock {
+		n := min(keyBlock, end-from)
+		keys := simd.Mat{F32: p.b.table.K[from*p.d : (from+n)*p.d], Stride: p.d}
+		p.pool.MatMulOn(worker, simd.NT, len(pairs), n, p.d, 1, simd.Mat{F32: x, Stride: p.d}, keys, s, n, false)
+		for j, pair := range pairs {
+			t, at := int(pair)/p.probe, int(pair)%p.probe*p.each+from-e*p.each
+			copy(p.score[t*p.candidates+at:], s[j*n:(j+1)*n])
+		}
+	}
+}
+
+type keepTask picker
+
+// Do keeps the best neurons of part i of the tokens.
+func (task *keepTask) Do(i, _ int) {
+	p := (*picker)(task)
+	from, to, work := p.tokens(i)
+	for t := from; t < to; t++ {
+		p.keep(t, work)
+	}
+}
+
+// keep writes the ids that token t keeps, ascending, then -1.
+func (p *picker) keep(t int, spare []float32) {
+	near, g := p.b.probed(t), p.logits(t)
+	score, count := p.score[t*p.candidates:(t+1)*p.candidates], 0
+	top, sum := softmaxTerms(g, p.gate)
+	for _, e := range near {
 		// Candidates are consecutive within an expert; only the last expert is
 		// short, and it comes last.
-		e := int(at) / p.each
-		kept[j] = near[e]*int32(p.each) + at%int32(p.each)
+		n := min((int(e)+1)*p.each, p.m) - int(e)*p.each
+		s := score[count : count+n]
+		switch p.gate {
+		case GateLogit:
+			p.pool.Level().Scale(g[e], s)
+		case GateSoftmax:
+			p.pool.Level().Scale(float32(math.Exp(float64(g[e])-top)/sum), s)
+		}
+		count += n
+	}
+	picks := p.b.picks[t*p.top : (t+1)*p.top]
+	kept := highest(picks, score[:count], spare[:count])
+	for j, at := range kept {
+		kept[j] = near[int(at)/p.each]*int32(p.each) + at%int32(p.each)
 	}
 	for j := len(kept); j < p.top; j++ {
-		p.b.picks[t*p.top+j] = -1
+		picks[j] = -1
 	}
-}
-
-// probed are the experts of the highest logits, ascending.
-func (p *picker) probed(near []int32, g, score, spare []float32) []int32 {
-	if p.probe == p.experts {
-		for e := range near {
-			near[e] = int32(e)
-		}
-		return near
-	}
-	copy(score, g)
-	return highest(near, score[:p.experts], spare[:p.experts])
 }
 
 // softmaxTerms are the largest logit and the sum of exponentials above it.
@@ -129,109 +222,9 @@ func softmaxTerms(g []float32, gate string) (top, sum float64) {
 	return top, sum
 }
 
-// highest fills dst with the places of the len(dst) highest scores, ascending,
-// or of all if there are fewer, and returns the part that it filled. Of equal
-// scores the lower place wins; what is not a number counts as the lowest. spare
-// is as long as score; both are overwritten.
-func highest(dst []int32, score, spare []float32) []int32 {
-	k := min(len(dst), len(score))
-	for i, v := range score {
-		if v != v {
-			score[i] = float32(math.Inf(-1))
-		}
-	}
-	if k <= fewHighest && 4*k <= len(score) {
-		return highestFew(dst[:k], score, spare[:k])
-	}
-	copy(spare, score)
-	bound := kth(spare[:len(score)], k)
-	above := 0
-	for _, v := range score {
-		if v > bound {
-			above++
-		}
-	}
-	equal, n := k-above, 0
-	for i, v := range score {
-		if v < bound || v == bound && equal == 0 {
-			continue
-		}
-		if v == bound {
-			equal--
-		}
-		dst[n] = int32(i)
-		n++
-	}
-	return dst[:n]
-}
-
-// fewHighest is the most that highestFew is used for: with more, moving the list
-// costs more than partitioning the scores.
-const fewHighest = 16
-
-// highestFew is highest for a short dst: it keeps the list of the best so far,
-// which nearly all scores fail to enter. best is as long as dst.
-func highestFew(dst []int32, score, best []float32) []int32 {
-	n := 0
-	for i, v := range score {
-		if n == len(best) && v <= best[n-1] {
-			continue
-		}
-		at := min(n, len(best)-1)
-		for at > 0 && best[at-1] < v { // behind equal scores: they have lower places
-			best[at], dst[at] = best[at-1], dst[at-1]
-			at--
-		}
-		best[at], dst[at] = v, int32(i)
-		n = min(n+1, len(best))
-	}
-	for i := 1; i < len(dst); i++ { // ascending places; the list is short
-		v, at := dst[i], i
-		for at > 0 && dst[at-1] > v {
-			dst[at] = dst[at-1]
-			at--
-		}
-		dst[at] = v
-	}
-	return dst
-}
-
-// kth is the k-th highest of x, k from 1 to len(x), and reorders x. Values equal
-// to the pivot are set aside in one pass, so that many equal scores cost no more
-// than different ones.
-func kth(x []float32, k int) float32 {
-	for {
-		pivot := median(x[0], x[len(x)/2], x[len(x)-1])
-		// x is [above | equal | not looked at | below].
-		above, i, below := 0, 0, len(x)
-		for i < below {
-			switch v := x[i]; {
-			case v > pivot:
-				x[i], x[above] = x[above], v
-				above++
-				i++
-			case v < pivot:
-				below--
-				x[i], x[below] = x[below], v
-			default:
-				i++
-			}
-		}
-		switch {
-		case k <= above:
-			x = x[:above]
-		case k <= below:
-			return pivot
-		default:
-			x, k = x[below:], k-below
-		}
-	}
-}
-
-func median(a, b, c float32) float32 { return max(min(a, b), min(max(a, b), c)) }
-
 // unite collects the picked ids in the branch's union, ascending, and turns its
-// picks into places there.
+// picks into places there. The place of an id is the number of bits set below
+// its own.
 func (p *picker) unite(b *neurons) {
 	picks := b.picks[:b.rows*b.top]
 	for _, id := range picks {
@@ -241,20 +234,23 @@ func (p *picker) unite(b *neurons) {
 	}
 	b.used = 0
 	for w, word := range p.mark {
-		for set := uint32(word); set != 0; set &= set - 1 {
-			id := int32(w*32 + bits.TrailingZeros32(set))
-			p.at[id] = int32(b.used)
-			b.union[b.used] = id
-			b.used++
+		p.below[w] = int32(b.used)
+		if word == 0 {
+			continue
 		}
 		b.fired[w] |= word
-		p.mark[w] = 0
+		for set := uint32(word); set != 0; set &= set - 1 {
+			b.union[b.used] = int32(w*32 + bits.TrailingZeros32(set))
+			b.used++
+		}
 	}
 	for i, id := range picks {
 		if id >= 0 {
-			picks[i] = p.at[id]
+			lower := uint32(p.mark[id>>5]) & (1<<(id&31) - 1)
+			picks[i] = p.below[id>>5] + int32(bits.OnesCount32(lower))
 		}
 	}
+	clear(p.mark)
 	b.counts.Passes++
 	b.counts.Union += int64(b.used)
 	b.counts.Neurons += int64(b.m)

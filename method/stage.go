@@ -30,7 +30,7 @@ type stage struct {
 type slot struct {
 	k, v    []float32 // [buffer, d]
 	ids     []int32   // [n, top], of chunks that are not the whole union
-	experts []int32   // [n, w]
+	experts []int32   // [n, w]; see neuronMemory
 	tickets [4]tensor.Ticket
 	busy    bool         // tickets are to be awaited
 	table   *param.Table // whose rows were gathered ahead, nil for none
@@ -131,8 +131,18 @@ func (b *neurons) places(p *slot, n, from, u int) []int32 {
 	return p.ids[:n*b.top]
 }
 
-// owners are the experts of the same neurons: those of each pick, or with
-// ShareUnion of every row, once for each token.
+// bringProbes puts the experts of n tokens on the device.
+func (b *neurons) bringProbes(n int) tensor.Tensor {
+	t := b.mem.probes.Rows(0, n)
+	up := b.dev.Upload(t, tensor.Bytes(b.probes[:n*b.probe]))
+	b.counts.UpBytes += t.Bytes()
+	b.dev.After(up)
+	return t
+}
+
+// owners are the gates of the same neurons: the experts of each pick, or with
+// few their places among those of the token; with ShareUnion the experts of
+// every row, once for each token.
 func (b *neurons) owners(p *slot, n, from, u int) []int32 {
 	each := int32(b.each)
 	if b.shared {
@@ -144,10 +154,23 @@ func (b *neurons) owners(p *slot, n, from, u int) []int32 {
 		}
 		return p.experts[:n*u]
 	}
-	for i, at := range b.picks[:n*b.top] {
-		p.experts[i] = -1
-		if at >= int32(from) && at < int32(from+u) {
-			p.experts[i] = b.union[at] / each
+	for t := range n {
+		near, place, end := b.probed(t), int32(-1), int32(0)
+		for j, at := range b.picks[t*b.top : (t+1)*b.top] {
+			e := int32(-1)
+			if at >= int32(from) && at < int32(from+u) {
+				id := b.union[at]
+				if !b.few() {
+					e = id / each
+				} else {
+					for id >= end { // ids ascend as the experts do
+						place++
+						end = (near[place] + 1) * each
+					}
+					e = place
+				}
+			}
+			p.experts[t*b.top+j] = e
 		}
 	}
 	return p.experts[:n*b.top]

@@ -135,11 +135,12 @@ func TestTrafficCountsWhatMoved(t *testing.T) {
 	r.Pass(Batch())
 	got := m.Traffic()
 	// 13 tokens; rows go up once for Forward and once for Backward, with places
-	// and experts of 2 picks a token; x, 12 logits and row gradients come down.
+	// and gates of 2 picks a token and its one expert; x, 12 logits and row
+	// gradients come down.
 	const n, d = 13, 12
 	want := method.Traffic{
 		RowsTouched: got.Union, Passes: 2, Union: got.Union, Neurons: 2 * 46, Experts: got.Experts,
-		UpBytes:   2*(got.Union*2*d*4) + 2*2*(2*n*2*4),
+		UpBytes:   2*(got.Union*2*d*4) + 2*2*(2*n*2*4+n*4),
 		DownBytes: got.Union*2*d*4 + 2*(n*d+n*12)*4,
 		Dead:      2*46 - got.Union,
 	}
