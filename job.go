@@ -171,7 +171,7 @@ func (j *job) resize() {
 		rows, context, cache = max(rows, s.Rows), max(context, s.Context), s.CacheRows
 	}
 	j.size = model.Size{Rows: rows, Context: context, CacheRows: cache, Grad: true, Weights: j.method.Reach() == method.ToWeights,
-		Rebuild: c.Rebuild, Frozen: j.base.frozen}
+		Rebuild: c.Rebuild, Frozen: j.base.frozen, Micros: c.Accumulation}
 }
 
 func (j *job) decoding() model.Decoding {

@@ -94,6 +94,7 @@ type sizes struct {
 	candidates int // neurons of the probed experts, at most
 	top        int // K, at most candidates
 	most       int // neurons a batch can pick
+	grads      int // neurons that can get a gradient in a step
 	buffer     int // rows on the device at once
 	gate       string
 	shared     bool // ShareUnion
@@ -116,6 +117,10 @@ func (f *MEFT) sizes(m *model.Model) sizes {
 	s.most = s.m
 	if s.n < ceilDiv(s.m, s.top) {
 		s.most = s.n * s.top
+	}
+	s.grads = s.m
+	if k := m.Size.Micros; k > 0 && s.most < ceilDiv(s.m, k) {
+		s.grads = k * s.most
 	}
 	s.buffer = f.Buffer
 	if s.buffer == 0 {
@@ -191,7 +196,7 @@ func (f *MEFT) branch(m *model.Model, a *tensor.Arena, block int, c *crew) *neur
 	name := blockName(block)
 	b := &neurons{crew: c, block: block}
 	b.table = param.NewTable(a, name, c.m, c.d, param.TableOptions{
-		Idle: f.Idle, Fixed: !c.grad, FrozenKeys: f.FrozenKeys, Pool: c.pool})
+		Idle: f.Idle, Fixed: !c.grad, FrozenKeys: f.FrozenKeys, Grads: c.grads, Pool: c.pool})
 	router := param.NewFixed
 	if c.routerLearns() {
 		router = param.NewDense

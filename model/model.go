@@ -24,6 +24,7 @@ type Size struct {
 	Frozen    tensor.DType // type frozen matrices are kept in: F32 or BF16
 	LossRows  int          // rows of logits at a time; 0 for a default of about 16 MiB
 	CacheRows int          // rows of keys and values kept for Infer; 0 for none
+	Micros    int          // batches that add to one gradient; 0 for any number
 }
 
 // A Branch is a trained path beside one frozen site: y += f(x). It takes its

@@ -36,13 +36,14 @@ type TableOptions struct {
 	Idle       Idle       // "" stands for Lazy
 	Fixed      bool       // not trained: no gradients, no moments
 	FrozenKeys bool       // only values are trained
+	Grads      int        // rows that get a gradient from one ZeroGrad to the next, at most; 0 for all
 	Pool       *simd.Pool // for the work on rows; nil for the calling goroutine alone
 }
 
 // half is the keys or the values of a table, row-major [rows, dim].
 type half struct {
 	w    []float32
-	d    []float32 // gradient, valid in touched rows; nil when not trained
+	d    []float32 // [grads, dim] gradients of touched rows; nil when not trained
 	m, v []float32 // AdamW moments; nil when not trained
 }
 
@@ -62,6 +63,9 @@ type Table struct {
 	values  half
 	steps   []int32   // [rows] steps made by each row; nil for Moving
 	touched []int32   // [rows/32] one bit a row: it has a gradient
+	place   []int32   // [rows] which row of the gradients is a touched row's; nil where grads is rows: its own
+	grads   int       // rows there is room for
+	count   int       // rows touched
 	zero    []float32 // [dim] the gradient of idle rows
 	made    int       // steps made by the table
 
@@ -87,7 +91,10 @@ func NewTable(a *tensor.Arena, name string, rows, dim int, o TableOptions) *Tabl
 	if rows <= 0 || dim <= 0 || !o.Idle.Valid() {
 		panic(fmt.Sprintf("param: table %s of %d rows by %d, idle rows %q", name, rows, dim, o.Idle))
 	}
-	t := &Table{Name: name, Rows: rows, Dim: dim, o: o, level: simd.Best()}
+	t := &Table{Name: name, Rows: rows, Dim: dim, o: o, level: simd.Best(), grads: rows}
+	if o.Grads > 0 && o.Grads < rows {
+		t.grads = o.Grads
+	}
 	if o.Pool != nil {
 		t.level = o.Pool.Level()
 	}
@@ -96,7 +103,7 @@ func NewTable(a *tensor.Arena, name string, rows, dim int, o TableOptions) *Tabl
 	newHalf := func(part string, trained bool) half {
 		h := half{w: host(part, rows*dim)}
 		if trained {
-			h.d, h.m, h.v = host(part+".grad", rows*dim), host(part+".m", rows*dim), host(part+".v", rows*dim)
+			h.d, h.m, h.v = host(part+".grad", t.grads*dim), host(part+".m", rows*dim), host(part+".v", rows*dim)
 		}
 		return h
 	}
@@ -107,6 +114,9 @@ func NewTable(a *tensor.Arena, name string, rows, dim int, o TableOptions) *Tabl
 		return t
 	}
 	t.touched = ints("touched", (rows+31)/32)
+	if t.grads < rows {
+		t.place = ints("places", rows)
+	}
 	t.zero = host("zero", dim)
 	if o.Idle != Moving {
 		t.steps = ints("steps", rows)
@@ -121,6 +131,14 @@ func (t *Table) Fixed() bool { return t.o.Fixed }
 func (t *Table) row(x []float32, i int32) []float32 {
 	at := int(i) * t.Dim
 	return x[at : at+t.Dim]
+}
+
+// grad is the gradient of touched row i in d, that of the keys or the values.
+func (t *Table) grad(d []float32, i int32) []float32 {
+	if t.place != nil {
+		i = t.place[i]
+	}
+	return t.row(d, i)
 }
 
 func (t *Table) hasGrad(i int32) bool { return t.touched[i>>5]>>(i&31)&1 != 0 }
@@ -185,12 +203,25 @@ func (g *gatherTask) Do(i, _ int) {
 }
 
 // ScatterAdd adds dk and dv, both [len(ids), dim], to the gradients of rows ids
-// and marks them as touched. dk is not read with FrozenKeys and may be nil.
+// and marks them as touched. dk is not read with FrozenKeys and may be nil. It
+// panics when more rows are touched than TableOptions.Grads says.
 func (t *Table) ScatterAdd(ids []int32, dk, dv []float32) {
 	if t.o.Fixed || dk == nil && !t.o.FrozenKeys {
 		panic(fmt.Sprintf("param: %s: gradient of a table that has none, or no gradient of keys", t.Name))
 	}
 	t.take(ids, dk, dv)
+	for _, id := range ids {
+		if t.hasGrad(id) {
+			continue
+		}
+		if t.count == t.grads {
+			panic(fmt.Sprintf("param: %s: gradients of more than %d rows between two ZeroGrads", t.Name, t.grads))
+		}
+		if t.place != nil {
+			t.place[id] = int32(t.count)
+		}
+		t.count++
+	}
 	t.each(len(ids), (*scatterTask)(t))
 	for _, id := range ids {
 		t.touched[id>>5] |= 1 << (id & 31)
@@ -206,10 +237,11 @@ func (s *scatterTask) Do(i, _ int) {
 	from, to := t.piece(i)
 	for j := from; j < to; j++ {
 		id := t.ids[j]
+		more := t.hasGrad(id)
 		if t.keys.d != nil {
-			t.accumulate(t.row(t.keys.d, id), t.bufK[j*t.Dim:(j+1)*t.Dim], t.hasGrad(id))
+			t.accumulate(t.grad(t.keys.d, id), t.bufK[j*t.Dim:(j+1)*t.Dim], more)
 		}
-		t.accumulate(t.row(t.values.d, id), t.bufV[j*t.Dim:(j+1)*t.Dim], t.hasGrad(id))
+		t.accumulate(t.grad(t.values.d, id), t.bufV[j*t.Dim:(j+1)*t.Dim], more)
 	}
 }
 
@@ -228,22 +260,19 @@ func (t *Table) Gradient(id int32) (dk, dv []float32) {
 		return nil, nil
 	}
 	if t.keys.d != nil {
-		dk = t.row(t.keys.d, id)
+		dk = t.grad(t.keys.d, id)
 	}
-	return dk, t.row(t.values.d, id)
+	return dk, t.grad(t.values.d, id)
 }
 
 // Touched is the number of rows that have a gradient.
-func (t *Table) Touched() int {
-	n := 0
-	for _, w := range t.touched {
-		n += bits.OnesCount32(uint32(w))
-	}
-	return n
-}
+func (t *Table) Touched() int { return t.count }
 
 // ZeroGrad forgets all gradients.
-func (t *Table) ZeroGrad() { clear(t.touched) }
+func (t *Table) ZeroGrad() {
+	clear(t.touched)
+	t.count = 0
+}
 
 // words is the range of bitmap words of part i of parts.
 func (t *Table) words(i, parts int) (from, to int) {
@@ -273,9 +302,9 @@ func (s *sumTask) Do(i, _ int) {
 		for set := uint32(t.touched[w]); set != 0; set &= set - 1 {
 			id := int32(w*32 + bits.TrailingZeros32(set))
 			if t.keys.d != nil {
-				sum += t.level.SumSquares(t.row(t.keys.d, id))
+				sum += t.level.SumSquares(t.grad(t.keys.d, id))
 			}
-			sum += t.level.SumSquares(t.row(t.values.d, id))
+			sum += t.level.SumSquares(t.grad(t.values.d, id))
 		}
 	}
 	t.sums[i] = sum

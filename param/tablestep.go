@@ -70,7 +70,7 @@ func (t *Table) move(id int32, hasGrad bool, p *simd.AdamW) {
 		}
 		g := t.zero
 		if hasGrad {
-			g = t.row(h.d, id)
+			g = t.grad(h.d, id)
 		}
 		t.level.AdamW(t.row(h.w, id), g, t.row(h.m, id), t.row(h.v, id), p)
 	}
