@@ -51,16 +51,17 @@ func TestAVX512TextComputesTheDefinition(t *testing.T) {
 // promises.
 func checkKernel(t *testing.T, name string, args, before []any) {
 	t.Helper()
-	kc, a, b := args[0].(int), args[1].([]float32), args[2].([]float32)
-	c, c0, ldc, acc, alpha := args[3].([]float32), before[3].([]float32), args[4].(int), args[5].(int), args[6].(float32)
+	panels, kc, a, panel, b := args[0].(int), args[1].(int), args[2].([]float32), args[3].(int), args[4].([]float32)
+	c, c0, ldc, acc, alpha := args[5].([]float32), before[5].([]float32), args[6].(int), args[7].(int), args[8].(float32)
 	const nr, stride = 32, 14
+	rows := (len(c) + ldc - 1) / ldc / panels
 	for i, got := range c {
 		row, col := i/ldc, i%ldc
 		want := c0[i]
 		if col < nr {
 			var s float32
 			for k := range kc {
-				s = fma32(a[k*stride+row], b[k*nr+col], s)
+				s = fma32(a[row/rows*panel+k*stride+row%rows], b[k*nr+col], s)
 			}
 			if acc != 0 {
 				want = fma32(alpha, s, want)

@@ -25,7 +25,7 @@ func BenchmarkKernel(b *testing.B) {
 			for b.Loop() {
 				start := time.Now()
 				for range 100 {
-					w.kernel(w.shape.mr, 240, w.a, w.b, w.tile, w.shape.nr, 0, 1)
+					w.kernel(w.shape.mr, 1, 240, w.a, 0, w.b, w.tile, w.shape.nr, 0, 1)
 				}
 				best = min(best, time.Since(start))
 			}

@@ -64,9 +64,6 @@ func routineArgs(rng *rand.Rand, name string) (all [][]any) {
 	if mr, ok := strings.CutPrefix(base, "thin"); ok {
 		return thinArgs(rng, int(mr[0]-'0'), strings.HasSuffix(mr, "BF16"))
 	}
-	if base == "prefetch" {
-		return [][]any{{[]byte{1, 2}, 64, 3}}
-	}
 	if strings.HasPrefix(base, "pack") {
 		return packArgs(rng, base)
 	}
@@ -126,8 +123,9 @@ func kernelArgs(rng *rand.Rand, rows, lanes int) (all [][]any) {
 	}
 	for _, kc := range []int{1, 3, 4, 5, 17, 24} {
 		for acc := range 2 {
-			ldc := nr + kc%3
-			all = append(all, []any{kc, plain(rng, (kc-1)*stride+rows), plain(rng, kc*nr), plain(rng, (rows-1)*ldc+nr), ldc, acc, float32(0.7)})
+			panels, ldc, panel := 1+kc%3, nr+kc%3, kc*stride+4
+			all = append(all, []any{panels, kc, plain(rng, (panels-1)*panel+(kc-1)*stride+rows), panel, plain(rng, kc*nr),
+				plain(rng, (panels*rows-1)*ldc+nr), ldc, acc, float32(0.7), []byte{1}, 64, 2, kc % 4})
 		}
 	}
 	return all

@@ -4,19 +4,40 @@
 
 #include "textflag.h"
 
-// func kern1AVX2(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern1AVX2(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern1AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern1AVX2(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ DI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 60(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -60,14 +81,19 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Y12
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Y12
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Y12, Y0, Y0
 	VMULPS Y12, Y1, Y1
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -75,17 +101,38 @@ add:
 	VFMADD213PS 32(DI), Y12, Y1
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern2AVX2(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern2AVX2(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern2AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern2AVX2(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -96,6 +143,9 @@ TEXT ·kern2AVX2(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 60(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -154,9 +204,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Y12
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Y12
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Y12, Y0, Y0
 	VMULPS Y12, Y1, Y1
@@ -167,6 +219,9 @@ store:
 	VMULPS Y12, Y3, Y3
 	VMOVUPS Y2, (DI)
 	VMOVUPS Y3, 32(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -179,17 +234,38 @@ add:
 	VFMADD213PS 32(DI), Y12, Y3
 	VMOVUPS Y2, (DI)
 	VMOVUPS Y3, 32(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern3AVX2(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern3AVX2(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern3AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern3AVX2(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -205,6 +281,9 @@ TEXT ·kern3AVX2(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 60(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -278,9 +357,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Y12
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Y12
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Y12, Y0, Y0
 	VMULPS Y12, Y1, Y1
@@ -296,6 +377,9 @@ store:
 	VMULPS Y12, Y5, Y5
 	VMOVUPS Y4, (DI)
 	VMOVUPS Y5, 32(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -313,17 +397,38 @@ add:
 	VFMADD213PS 32(DI), Y12, Y5
 	VMOVUPS Y4, (DI)
 	VMOVUPS Y5, 32(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern4AVX2(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern4AVX2(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern4AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern4AVX2(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -344,6 +449,9 @@ TEXT ·kern4AVX2(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 60(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -432,9 +540,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Y12
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Y12
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Y12, Y0, Y0
 	VMULPS Y12, Y1, Y1
@@ -455,6 +565,9 @@ store:
 	VMULPS Y12, Y7, Y7
 	VMOVUPS Y6, (DI)
 	VMOVUPS Y7, 32(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -477,17 +590,38 @@ add:
 	VFMADD213PS 32(DI), Y12, Y7
 	VMOVUPS Y6, (DI)
 	VMOVUPS Y7, 32(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern5AVX2(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern5AVX2(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern5AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern5AVX2(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -513,6 +647,9 @@ TEXT ·kern5AVX2(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 60(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -616,9 +753,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Y12
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Y12
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Y12, Y0, Y0
 	VMULPS Y12, Y1, Y1
@@ -644,6 +783,9 @@ store:
 	VMULPS Y12, Y9, Y9
 	VMOVUPS Y8, (DI)
 	VMOVUPS Y9, 32(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -671,17 +813,38 @@ add:
 	VFMADD213PS 32(DI), Y12, Y9
 	VMOVUPS Y8, (DI)
 	VMOVUPS Y9, 32(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern6AVX2(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern6AVX2(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern6AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern6AVX2(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -712,6 +875,9 @@ TEXT ·kern6AVX2(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 60(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -830,9 +996,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Y12
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Y12
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Y12, Y0, Y0
 	VMULPS Y12, Y1, Y1
@@ -863,6 +1031,9 @@ store:
 	VMULPS Y12, Y11, Y11
 	VMOVUPS Y10, (DI)
 	VMOVUPS Y11, 32(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -895,6 +1066,9 @@ add:
 	VFMADD213PS 32(DI), Y12, Y11
 	VMOVUPS Y10, (DI)
 	VMOVUPS Y11, 32(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
@@ -2356,19 +2530,40 @@ loop:
 	VZEROUPPER
 	RET
 
-// func kern1AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern1AVX512(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern1AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern1AVX512(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ DI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 124(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -2412,14 +2607,19 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Z28
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Z28
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Z28, Z0, Z0
 	VMULPS Z28, Z1, Z1
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -2427,17 +2627,38 @@ add:
 	VFMADD213PS 64(DI), Z28, Z1
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern2AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern2AVX512(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern2AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern2AVX512(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2448,6 +2669,9 @@ TEXT ·kern2AVX512(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 124(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -2506,9 +2730,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Z28
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Z28
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Z28, Z0, Z0
 	VMULPS Z28, Z1, Z1
@@ -2519,6 +2745,9 @@ store:
 	VMULPS Z28, Z3, Z3
 	VMOVUPS Z2, (DI)
 	VMOVUPS Z3, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -2531,17 +2760,38 @@ add:
 	VFMADD213PS 64(DI), Z28, Z3
 	VMOVUPS Z2, (DI)
 	VMOVUPS Z3, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern3AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern3AVX512(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern3AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern3AVX512(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2557,6 +2807,9 @@ TEXT ·kern3AVX512(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 124(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -2630,9 +2883,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Z28
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Z28
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Z28, Z0, Z0
 	VMULPS Z28, Z1, Z1
@@ -2648,6 +2903,9 @@ store:
 	VMULPS Z28, Z5, Z5
 	VMOVUPS Z4, (DI)
 	VMOVUPS Z5, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -2665,17 +2923,38 @@ add:
 	VFMADD213PS 64(DI), Z28, Z5
 	VMOVUPS Z4, (DI)
 	VMOVUPS Z5, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern4AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern4AVX512(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern4AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern4AVX512(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2696,6 +2975,9 @@ TEXT ·kern4AVX512(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 124(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -2784,9 +3066,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Z28
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Z28
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Z28, Z0, Z0
 	VMULPS Z28, Z1, Z1
@@ -2807,6 +3091,9 @@ store:
 	VMULPS Z28, Z7, Z7
 	VMOVUPS Z6, (DI)
 	VMOVUPS Z7, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -2829,17 +3116,38 @@ add:
 	VFMADD213PS 64(DI), Z28, Z7
 	VMOVUPS Z6, (DI)
 	VMOVUPS Z7, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern5AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern5AVX512(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern5AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern5AVX512(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2865,6 +3173,9 @@ TEXT ·kern5AVX512(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 124(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -2968,9 +3279,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Z28
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Z28
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Z28, Z0, Z0
 	VMULPS Z28, Z1, Z1
@@ -2996,6 +3309,9 @@ store:
 	VMULPS Z28, Z9, Z9
 	VMOVUPS Z8, (DI)
 	VMOVUPS Z9, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -3023,17 +3339,38 @@ add:
 	VFMADD213PS 64(DI), Z28, Z9
 	VMOVUPS Z8, (DI)
 	VMOVUPS Z9, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern6AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern6AVX512(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern6AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern6AVX512(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3064,6 +3401,9 @@ TEXT ·kern6AVX512(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 124(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -3182,9 +3522,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Z28
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Z28
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Z28, Z0, Z0
 	VMULPS Z28, Z1, Z1
@@ -3215,6 +3557,9 @@ store:
 	VMULPS Z28, Z11, Z11
 	VMOVUPS Z10, (DI)
 	VMOVUPS Z11, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -3247,17 +3592,38 @@ add:
 	VFMADD213PS 64(DI), Z28, Z11
 	VMOVUPS Z10, (DI)
 	VMOVUPS Z11, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern7AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern7AVX512(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern7AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern7AVX512(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3293,6 +3659,9 @@ TEXT ·kern7AVX512(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 124(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -3426,9 +3795,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Z28
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Z28
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Z28, Z0, Z0
 	VMULPS Z28, Z1, Z1
@@ -3464,6 +3835,9 @@ store:
 	VMULPS Z28, Z13, Z13
 	VMOVUPS Z12, (DI)
 	VMOVUPS Z13, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -3501,17 +3875,38 @@ add:
 	VFMADD213PS 64(DI), Z28, Z13
 	VMOVUPS Z12, (DI)
 	VMOVUPS Z13, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern8AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern8AVX512(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern8AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern8AVX512(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3552,6 +3947,9 @@ TEXT ·kern8AVX512(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 124(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -3700,9 +4098,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Z28
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Z28
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Z28, Z0, Z0
 	VMULPS Z28, Z1, Z1
@@ -3743,6 +4143,9 @@ store:
 	VMULPS Z28, Z15, Z15
 	VMOVUPS Z14, (DI)
 	VMOVUPS Z15, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -3785,17 +4188,38 @@ add:
 	VFMADD213PS 64(DI), Z28, Z15
 	VMOVUPS Z14, (DI)
 	VMOVUPS Z15, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern9AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern9AVX512(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern9AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern9AVX512(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3841,6 +4265,9 @@ TEXT ·kern9AVX512(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 124(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -4004,9 +4431,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Z28
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Z28
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Z28, Z0, Z0
 	VMULPS Z28, Z1, Z1
@@ -4052,6 +4481,9 @@ store:
 	VMULPS Z28, Z17, Z17
 	VMOVUPS Z16, (DI)
 	VMOVUPS Z17, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -4099,17 +4531,38 @@ add:
 	VFMADD213PS 64(DI), Z28, Z17
 	VMOVUPS Z16, (DI)
 	VMOVUPS Z17, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern10AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern10AVX512(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern10AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern10AVX512(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4160,6 +4613,9 @@ TEXT ·kern10AVX512(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 124(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -4338,9 +4794,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Z28
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Z28
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Z28, Z0, Z0
 	VMULPS Z28, Z1, Z1
@@ -4391,6 +4849,9 @@ store:
 	VMULPS Z28, Z19, Z19
 	VMOVUPS Z18, (DI)
 	VMOVUPS Z19, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -4443,17 +4904,38 @@ add:
 	VFMADD213PS 64(DI), Z28, Z19
 	VMOVUPS Z18, (DI)
 	VMOVUPS Z19, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern11AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern11AVX512(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern11AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern11AVX512(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4509,6 +4991,9 @@ TEXT ·kern11AVX512(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 124(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -4702,9 +5187,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Z28
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Z28
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Z28, Z0, Z0
 	VMULPS Z28, Z1, Z1
@@ -4760,6 +5247,9 @@ store:
 	VMULPS Z28, Z21, Z21
 	VMOVUPS Z20, (DI)
 	VMOVUPS Z21, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -4817,17 +5307,38 @@ add:
 	VFMADD213PS 64(DI), Z28, Z21
 	VMOVUPS Z20, (DI)
 	VMOVUPS Z21, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern12AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern12AVX512(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern12AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern12AVX512(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4888,6 +5399,9 @@ TEXT ·kern12AVX512(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 124(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -5096,9 +5610,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Z28
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Z28
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Z28, Z0, Z0
 	VMULPS Z28, Z1, Z1
@@ -5159,6 +5675,9 @@ store:
 	VMULPS Z28, Z23, Z23
 	VMOVUPS Z22, (DI)
 	VMOVUPS Z23, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -5221,17 +5740,38 @@ add:
 	VFMADD213PS 64(DI), Z28, Z23
 	VMOVUPS Z22, (DI)
 	VMOVUPS Z23, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern13AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern13AVX512(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern13AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern13AVX512(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -5297,6 +5837,9 @@ TEXT ·kern13AVX512(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 124(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -5520,9 +6063,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Z28
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Z28
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Z28, Z0, Z0
 	VMULPS Z28, Z1, Z1
@@ -5588,6 +6133,9 @@ store:
 	VMULPS Z28, Z25, Z25
 	VMOVUPS Z24, (DI)
 	VMOVUPS Z25, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -5655,17 +6203,38 @@ add:
 	VFMADD213PS 64(DI), Z28, Z25
 	VMOVUPS Z24, (DI)
 	VMOVUPS Z25, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
-// func kern14AVX512(kc int, a *float32, b *float32, c *float32, ldc int, acc int, alpha float32) 
-TEXT ·kern14AVX512(SB), NOSPLIT, $0-52
-	MOVQ kc+0(FP), CX
-	MOVQ a+8(FP), AX
-	MOVQ b+16(FP), BX
-	MOVQ c+24(FP), DI
-	MOVQ ldc+32(FP), SI
+// func kern14AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
+TEXT ·kern14AVX512(SB), NOSPLIT, $0-104
+	MOVQ panels+0(FP), R8
+	MOVQ a+16(FP), R12
+	MOVQ c+40(FP), DI
+	MOVQ ldc+48(FP), SI
+	MOVQ next+72(FP), R9
+	MOVQ lines+88(FP), R10
 	SHLQ $2, SI
+	MOVQ R9, R13
+panel:
+	MOVQ fetch+96(FP), CX
+	TESTQ CX, CX
+	JZ fetched
+line:
+	PREFETCHT1 (R9)
+	ADDQ $64, R9
+	DECQ R10
+	JNZ same
+	ADDQ rowStep+80(FP), R13
+	MOVQ R13, R9
+	MOVQ lines+88(FP), R10
+same:
+	DECQ CX
+	JNZ line
+fetched:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -5736,6 +6305,9 @@ TEXT ·kern14AVX512(SB), NOSPLIT, $0-52
 	ADDQ SI, DX
 	PREFETCHT0 (DX)
 	PREFETCHT0 124(DX)
+	MOVQ R12, AX
+	MOVQ b+32(FP), BX
+	MOVQ kc+8(FP), CX
 	MOVQ CX, DX
 	SHRQ $2, DX
 	JZ tail
@@ -5974,9 +6546,11 @@ rest:
 	DECQ CX
 	JNZ rest
 store:
-	VBROADCASTSS alpha+48(FP), Z28
-	MOVQ acc+40(FP), R8
-	TESTQ R8, R8
+	VBROADCASTSS alpha+64(FP), Z28
+	MOVQ panel+24(FP), DX
+	MOVQ acc+56(FP), CX
+	LEAQ (R12)(DX*4), R12
+	TESTQ CX, CX
 	JNZ add
 	VMULPS Z28, Z0, Z0
 	VMULPS Z28, Z1, Z1
@@ -6047,6 +6621,9 @@ store:
 	VMULPS Z28, Z27, Z27
 	VMOVUPS Z26, (DI)
 	VMOVUPS Z27, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 add:
@@ -6119,6 +6696,9 @@ add:
 	VFMADD213PS 64(DI), Z28, Z27
 	VMOVUPS Z26, (DI)
 	VMOVUPS Z27, 64(DI)
+	ADDQ SI, DI
+	DECQ R8
+	JNZ panel
 	VZEROUPPER
 	RET
 
@@ -7944,18 +8524,6 @@ loop:
 	DECQ CX
 	JNZ loop
 	VZEROUPPER
-	RET
-
-// func prefetch(p *byte, stride int, count int) 
-TEXT ·prefetch(SB), NOSPLIT, $0-24
-	MOVQ p+0(FP), AX
-	MOVQ stride+8(FP), BX
-	MOVQ count+16(FP), CX
-loop:
-	PREFETCHT1 (AX)
-	ADDQ BX, AX
-	DECQ CX
-	JNZ loop
 	RET
 
 // func thin1(kc int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int, acc int, alpha float32) 

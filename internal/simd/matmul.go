@@ -193,8 +193,8 @@ func (j *matMul) block(w *worker, i0, i1, j0, j1 int) {
 			at := 0
 			for p := p0; p < p1; p += j.kc {
 				for i := range panels {
-					r0, r1 := rows*i/panels, rows*(i+1)/panels
-					w.packA(j.op, j.a, i0+r0, r1-r0, p, min(j.kc, p1-p), w.a[at:at+panel])
+					r, mr, _ := panelRows(rows, panels, i)
+					w.packA(j.op, j.a, i0+r, mr, p, min(j.kc, p1-p), w.a[at:at+panel])
 					at += panel
 				}
 			}
@@ -227,21 +227,33 @@ func (j *matMul) sliver(w *worker, i0, rows, panels, panel, at, col, cols, kc in
 		acc = 1
 	}
 	nr := w.shape.nr
-	for i := range panels {
-		r0, r1 := rows*i/panels, rows*(i+1)/panels
-		a := w.a[at+i*panel : at+(i+1)*panel]
-		c := j.c[(i0+r0)*j.ldc+col:]
-		w.fetch(i, panels)
+	for i := 0; i < panels; {
+		r, mr, same := panelRows(rows, panels, i)
+		a := w.a[at+i*panel : at+(i+same)*panel]
+		c := j.c[(i0+r)*j.ldc+col:]
 		if cols == nr {
-			w.kernel(r1-r0, kc, a, w.b, c, j.ldc, acc, j.alpha)
+			w.kernel(mr, same, kc, a, panel, w.b, c, j.ldc, acc, j.alpha)
+			i += same
 			continue
 		}
-		for r := 0; r < r1-r0 && add; r++ {
+		for r := 0; r < mr && add; r++ {
 			copy(w.tile[r*nr:r*nr+cols], c[r*j.ldc:])
 		}
-		w.kernel(r1-r0, kc, a, w.b, w.tile, nr, acc, j.alpha)
-		for r := range r1 - r0 {
+		w.kernel(mr, 1, kc, a, panel, w.b, w.tile, nr, acc, j.alpha)
+		for r := range mr {
 			copy(c[r*j.ldc:r*j.ldc+cols], w.tile[r*nr:])
 		}
+		i++
 	}
+}
+
+// panelRows cuts rows into panels that differ by one row at most, the higher
+// ones first: panel i starts at row r, is mr rows high, and same panels from i
+// on are of that height.
+func panelRows(rows, panels, i int) (r, mr, same int) {
+	mr, high := rows/panels, rows%panels
+	if i < high {
+		return i * (mr + 1), mr + 1, high - i
+	}
+	return i*mr + high, mr, panels - i
 }

@@ -153,82 +153,72 @@ func (w *worker) announce(op Op, b Mat, j, cols, p, kc int) {
 	w.next.rowStride, w.next.rows, w.next.count = b.Stride*size, rows, (width*size+63)/64
 }
 
-// fetch asks for share i of n of the announced lines, between kernels, which
-// leave the memory idle.
-func (w *worker) fetch(i, n int) {
-	from, to := w.next.rows*i/n, w.next.rows*(i+1)/n
-	if from == to {
-		return
-	}
-	p := unsafe.Pointer(w.next.p)
-	if w.next.count == 1 {
-		prefetch((*byte)(unsafe.Add(p, from*w.next.rowStride)), w.next.rowStride, to-from)
-		return
-	}
-	for r := from; r < to; r++ {
-		prefetch((*byte)(unsafe.Add(p, r*w.next.rowStride)), 64, w.next.count)
-	}
-}
-
-// kernel computes C[mr, nr] = alpha·(packed A)·(packed B), plus C if acc is 1.
-func (w *worker) kernel(mr, kc int, a, b, c []float32, ldc, acc int, alpha float32) {
-	_ = c[(mr-1)*ldc+w.shape.nr-1]
+// kernel computes panels of mr rows of C[.., nr] = alpha·(packed A)·(packed B),
+// plus C if acc is 1; panels of A are panel floats apart. The announced lines
+// are asked for on the way, when the memory is idle.
+func (w *worker) kernel(mr, panels, kc int, a []float32, panel int, b, c []float32, ldc, acc int, alpha float32) {
+	_, _, _ = c[(panels*mr-1)*ldc+w.shape.nr-1], a[(panels-1)*panel+kc*w.shape.mr-1], b[kc*w.shape.nr-1]
+	next := &w.next
+	fetch := (next.rows*next.count + panels - 1) / panels
+	next.rows = 0
 	switch w.level {
 	case AVX2:
-		kernelAVX2(mr, kc, &a[0], &b[0], &c[0], ldc, acc, alpha)
+		kernelAVX2(mr, panels, kc, &a[0], panel, &b[0], &c[0], ldc, acc, alpha, next.p, next.rowStride, next.count, fetch)
 	case AVX512:
-		kernelAVX512(mr, kc, &a[0], &b[0], &c[0], ldc, acc, alpha)
+		kernelAVX512(mr, panels, kc, &a[0], panel, &b[0], &c[0], ldc, acc, alpha, next.p, next.rowStride, next.count, fetch)
 	default:
-		kernelGo(mr, w.shape.mr, w.shape.nr, kc, a, b, c, ldc, acc, alpha)
+		for i := range panels {
+			kernelGo(mr, w.shape.mr, w.shape.nr, kc, a[i*panel:], b, c[i*mr*ldc:], ldc, acc, alpha)
+		}
 	}
 }
 
-func kernelAVX2(mr, kc int, a, b, c *float32, ldc, acc int, alpha float32) {
+func kernelAVX2(mr, panels, kc int, a *float32, panel int, b, c *float32, ldc, acc int, alpha float32, next *byte, rowStep, lines, fetch int) {
 	switch mr {
 	case 1:
-		kern1AVX2(kc, a, b, c, ldc, acc, alpha)
+		kern1AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 2:
-		kern2AVX2(kc, a, b, c, ldc, acc, alpha)
+		kern2AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 3:
-		kern3AVX2(kc, a, b, c, ldc, acc, alpha)
+		kern3AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 4:
-		kern4AVX2(kc, a, b, c, ldc, acc, alpha)
+		kern4AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 5:
-		kern5AVX2(kc, a, b, c, ldc, acc, alpha)
+		kern5AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	default:
-		kern6AVX2(kc, a, b, c, ldc, acc, alpha)
+		kern6AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	}
 }
 
-func kernelAVX512(mr, kc int, a, b, c *float32, ldc, acc int, alpha float32) {
+func kernelAVX512(mr, panels, kc int, a *float32, panel int, b, c *float32, ldc, acc int, alpha float32, next *byte, rowStep, lines, fetch int) {
 	switch mr {
 	case 1:
-		kern1AVX512(kc, a, b, c, ldc, acc, alpha)
+		kern1AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 2:
-		kern2AVX512(kc, a, b, c, ldc, acc, alpha)
+		kern2AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 3:
-		kern3AVX512(kc, a, b, c, ldc, acc, alpha)
+		kern3AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 4:
-		kern4AVX512(kc, a, b, c, ldc, acc, alpha)
+		kern4AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 5:
-		kern5AVX512(kc, a, b, c, ldc, acc, alpha)
+		kern5AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 6:
-		kern6AVX512(kc, a, b, c, ldc, acc, alpha)
+		kern6AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 7:
-		kern7AVX512(kc, a, b, c, ldc, acc, alpha)
+		kern7AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 8:
-		kern8AVX512(kc, a, b, c, ldc, acc, alpha)
+		kern8AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 9:
-		kern9AVX512(kc, a, b, c, ldc, acc, alpha)
+		kern9AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 10:
-		kern10AVX512(kc, a, b, c, ldc, acc, alpha)
+		kern10AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 11:
-		kern11AVX512(kc, a, b, c, ldc, acc, alpha)
+		kern11AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 12:
-		kern12AVX512(kc, a, b, c, ldc, acc, alpha)
+		kern12AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	case 13:
-		kern13AVX512(kc, a, b, c, ldc, acc, alpha)
+		kern13AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	default:
-		kern14AVX512(kc, a, b, c, ldc, acc, alpha)
+		kern14AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
 	}
 }

@@ -14,18 +14,22 @@ func (v vec) gemm() {
 	}
 }
 
-// kernel computes C[mr, 2·lanes] = alpha·(A·B) (+ C if acc is not 0) with A
-// packed as [kc][stride] and B as [kc][2·lanes]. Each element is one chain of
-// fused multiply-adds over k, in order, whatever mr is.
+// kernel computes C[mr·panels, 2·lanes] = alpha·(A·B) (+ C if acc is not 0)
+// with A packed in panels of [kc][stride], panel floats apart, and B as
+// [kc][2·lanes]. Each element is one chain of fused multiply-adds over k, in
+// order, whatever mr is. Before every panel it asks for fetch cache lines from
+// next on: lines of a row, then on to the row rowStep bytes further.
 func (v vec) kernel(mr, stride int) {
 	w := 4 * v.lanes() // bytes in a vector
 	b0, b1, a0 := 12, 13, 14
 	if v.wide {
 		b0, b1, a0 = 28, 29, 30
 	}
-	v.fn(fmt.Sprintf("kern%d", mr), "", "kc int", "a *float32", "b *float32", "c *float32", "ldc int", "acc int", "alpha float32")
-	v.load("kc", "CX", "a", "AX", "b", "BX", "c", "DI", "ldc", "SI")
-	v.p("\tSHLQ $2, SI")
+	v.fn(fmt.Sprintf("kern%d", mr), "", "panels int", "kc int", "a *float32", "panel int", "b *float32", "c *float32", "ldc int", "acc int", "alpha float32",
+		"next *byte", "rowStep int", "lines int", "fetch int")
+	v.load("panels", "R8", "a", "R12", "c", "DI", "ldc", "SI", "next", "R9", "lines", "R10")
+	v.p("\tSHLQ $2, SI\n\tMOVQ R9, R13\npanel:")
+	v.prefetchLines()
 	for i := 0; i < 2*mr; i++ {
 		v.zero(i)
 	}
@@ -48,6 +52,8 @@ func (v vec) kernel(mr, stride int) {
 		}
 	}
 	const unroll = 4
+	v.p("\tMOVQ R12, AX")
+	v.load("b", "BX", "kc", "CX")
 	v.p("\tMOVQ CX, DX\n\tSHRQ $2, DX\n\tJZ tail\n\tPCALIGN $64\nloop:")
 	for u := 0; u < unroll; u++ {
 		body(u)
@@ -57,29 +63,42 @@ func (v vec) kernel(mr, stride int) {
 	body(0)
 	v.p("\tADDQ $%d, AX\n\tADDQ $%d, BX\n\tDECQ CX\n\tJNZ rest\nstore:", stride*4, 2*w)
 	v.op("VBROADCASTSS", v.arg("alpha"), b0)
-	v.p("\tMOVQ %s, R8\n\tTESTQ R8, R8\n\tJNZ add", v.arg("acc"))
+	v.load("panel", "DX", "acc", "CX")
+	v.p("\tLEAQ (R12)(DX*4), R12\n\tTESTQ CX, CX\n\tJNZ add")
 	v.rows(mr, func(i int) {
 		v.op("VMULPS", b0, 2*i, 2*i)
 		v.op("VMULPS", b0, 2*i+1, 2*i+1)
 	})
+	v.p("\tDECQ R8\n\tJNZ panel")
 	v.end()
 	v.p("add:")
 	v.rows(mr, func(i int) {
 		v.op("VFMADD213PS", "(DI)", b0, 2*i)
 		v.op("VFMADD213PS", fmt.Sprintf("%d(DI)", w), b0, 2*i+1)
 	})
+	v.p("\tDECQ R8\n\tJNZ panel")
 	v.end()
 }
 
-// rows scales and stores the accumulators row by row.
+// prefetchLines asks for the lines of one panel into the second level. Nothing
+// is read: the addresses may lie anywhere. R9 is the next line of the row that
+// starts at R13, of which R10 are left.
+func (v vec) prefetchLines() {
+	v.load("fetch", "CX")
+	v.p("\tTESTQ CX, CX\n\tJZ fetched\nline:\n\tPREFETCHT1 (R9)\n\tADDQ $64, R9\n\tDECQ R10\n\tJNZ same")
+	v.p("\tADDQ %s, R13\n\tMOVQ R13, R9", v.arg("rowStep"))
+	v.load("lines", "R10")
+	v.p("same:\n\tDECQ CX\n\tJNZ line\nfetched:")
+}
+
+// rows scales and stores the accumulators row by row and moves on to the row
+// after them.
 func (v vec) rows(mr int, scale func(i int)) {
 	for i := 0; i < mr; i++ {
 		scale(i)
 		v.op("VMOVUPS", 2*i, "(DI)")
 		v.op("VMOVUPS", 2*i+1, fmt.Sprintf("%d(DI)", 4*v.lanes()))
-		if i < mr-1 {
-			v.p("\tADDQ SI, DI")
-		}
+		v.p("\tADDQ SI, DI")
 	}
 }
 
@@ -91,15 +110,6 @@ func (g *gen) packers() {
 	g.copyRows("packRows8", 1)
 	g.copyRows("packRows16", 2)
 	g.widenRows("packRows16BF16")
-	g.prefetch()
-}
-
-// prefetch asks for count cache lines, stride bytes apart, into the second
-// level. Nothing is read: the addresses may lie anywhere.
-func (g *gen) prefetch() {
-	g.fn("prefetch", "", "p *byte", "stride int", "count int")
-	g.load("p", "AX", "stride", "BX", "count", "CX")
-	g.p("loop:\n\tPREFETCHT1 (AX)\n\tADDQ BX, AX\n\tDECQ CX\n\tJNZ loop\n\tRET")
 }
 
 var rowPtr = []string{"SI", "R8", "R9", "R10", "R11", "R12", "R13", "AX"}
