@@ -125,7 +125,7 @@ func kernelArgs(rng *rand.Rand, rows, lanes int) (all [][]any) {
 		for acc := range 2 {
 			panels, ldc, panel := 1+kc%3, nr+kc%3, kc*stride+4
 			all = append(all, []any{panels, kc, plain(rng, (panels-1)*panel+(kc-1)*stride+rows), panel, plain(rng, kc*nr),
-				plain(rng, (panels*rows-1)*ldc+nr), ldc, acc, float32(0.7), []byte{1}, 64, 2, kc % 4})
+				plain(rng, (panels*rows-1)*ldc+nr), ldc, acc, float32(0.7), []byte{1}, 1 + kc%2, 2, 64, kc % 4})
 		}
 	}
 	return all
@@ -166,7 +166,8 @@ func packArgs(rng *rand.Rand, name string) (all [][]any) {
 					w = 16
 				}
 				for cols := 1; cols <= w; cols++ {
-					all = append(all, []any{plain(rng, count*ds+w), ds, plain(rng, (count-1)*ss+cols), ss, cols, count})
+					panel, sp := 3*ds+w, cols+count%2
+					all = append(all, []any{plain(rng, count*panel), panel, ds, plain(rng, 2*ss+(count-1)*sp+cols), ss, sp, cols, count, 3})
 				}
 			case "packRows16BF16":
 				all = append(all, []any{plain(rng, count*ds+16), ds, halves(rng, (count-1)*ss+16), ss, count})

@@ -5,22 +5,22 @@
 package simd
 
 //go:noescape
-func kern1AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern1AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern2AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern2AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern3AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern3AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern4AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern4AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern5AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern5AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern6AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern6AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
 func dotAVX2(n int, x *float32, y *float32) float32
@@ -98,46 +98,46 @@ func toBF16AVX2(n int, dst *uint16, src *float32)
 func peakAVX2(n int, x *float32)
 
 //go:noescape
-func kern1AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern1AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern2AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern2AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern3AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern3AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern4AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern4AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern5AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern5AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern6AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern6AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern7AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern7AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern8AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern8AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern9AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern9AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern10AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern10AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern11AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern11AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern12AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern12AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern13AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern13AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
-func kern14AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int)
+func kern14AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
 func dotAVX512(n int, x *float32, y *float32) float32
@@ -221,10 +221,10 @@ func packT(dst *float32, ds int, src *float32, ss int, rows int, nb int)
 func packTBF16(dst *float32, ds int, src *uint16, ss int, rows int, nb int)
 
 //go:noescape
-func packRows8(dst *float32, ds int, src *float32, ss int, cols int, nk int)
+func packRows8(dst *float32, panel int, ds int, src *float32, ss int, sp int, cols int, panels int, nk int)
 
 //go:noescape
-func packRows16(dst *float32, ds int, src *float32, ss int, cols int, nk int)
+func packRows16(dst *float32, panel int, ds int, src *float32, ss int, sp int, cols int, panels int, nk int)
 
 //go:noescape
 func packRows16BF16(dst *float32, ds int, src *uint16, ss int, nk int)

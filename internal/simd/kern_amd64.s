@@ -4,18 +4,22 @@
 
 #include "textflag.h"
 
-// func kern1AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern1AVX2(SB), NOSPLIT, $0-104
+// func kern1AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern1AVX2(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -23,7 +27,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -107,18 +111,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern2AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern2AVX2(SB), NOSPLIT, $0-104
+// func kern2AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern2AVX2(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -126,7 +134,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -240,18 +248,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern3AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern3AVX2(SB), NOSPLIT, $0-104
+// func kern3AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern3AVX2(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -259,7 +271,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -403,18 +415,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern4AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern4AVX2(SB), NOSPLIT, $0-104
+// func kern4AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern4AVX2(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -422,7 +438,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -596,18 +612,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern5AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern5AVX2(SB), NOSPLIT, $0-104
+// func kern5AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern5AVX2(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -615,7 +635,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -819,18 +839,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern6AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern6AVX2(SB), NOSPLIT, $0-104
+// func kern6AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern6AVX2(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -838,7 +862,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -2530,18 +2554,22 @@ loop:
 	VZEROUPPER
 	RET
 
-// func kern1AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern1AVX512(SB), NOSPLIT, $0-104
+// func kern1AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern1AVX512(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -2549,7 +2577,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -2633,18 +2661,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern2AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern2AVX512(SB), NOSPLIT, $0-104
+// func kern2AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern2AVX512(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -2652,7 +2684,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -2766,18 +2798,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern3AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern3AVX512(SB), NOSPLIT, $0-104
+// func kern3AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern3AVX512(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -2785,7 +2821,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -2929,18 +2965,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern4AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern4AVX512(SB), NOSPLIT, $0-104
+// func kern4AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern4AVX512(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -2948,7 +2988,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -3122,18 +3162,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern5AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern5AVX512(SB), NOSPLIT, $0-104
+// func kern5AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern5AVX512(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -3141,7 +3185,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -3345,18 +3389,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern6AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern6AVX512(SB), NOSPLIT, $0-104
+// func kern6AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern6AVX512(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -3364,7 +3412,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -3598,18 +3646,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern7AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern7AVX512(SB), NOSPLIT, $0-104
+// func kern7AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern7AVX512(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -3617,7 +3669,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -3881,18 +3933,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern8AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern8AVX512(SB), NOSPLIT, $0-104
+// func kern8AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern8AVX512(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -3900,7 +3956,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -4194,18 +4250,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern9AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern9AVX512(SB), NOSPLIT, $0-104
+// func kern9AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern9AVX512(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -4213,7 +4273,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -4537,18 +4597,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern10AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern10AVX512(SB), NOSPLIT, $0-104
+// func kern10AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern10AVX512(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -4556,7 +4620,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -4910,18 +4974,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern11AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern11AVX512(SB), NOSPLIT, $0-104
+// func kern11AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern11AVX512(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -4929,7 +4997,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -5313,18 +5381,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern12AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern12AVX512(SB), NOSPLIT, $0-104
+// func kern12AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern12AVX512(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -5332,7 +5404,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -5746,18 +5818,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern13AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern13AVX512(SB), NOSPLIT, $0-104
+// func kern13AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern13AVX512(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -5765,7 +5841,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -6209,18 +6285,22 @@ add:
 	VZEROUPPER
 	RET
 
-// func kern14AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) 
-TEXT ·kern14AVX512(SB), NOSPLIT, $0-104
+// func kern14AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) 
+TEXT ·kern14AVX512(SB), NOSPLIT, $0-112
 	MOVQ panels+0(FP), R8
 	MOVQ a+16(FP), R12
 	MOVQ c+40(FP), DI
 	MOVQ ldc+48(FP), SI
 	MOVQ next+72(FP), R9
-	MOVQ lines+88(FP), R10
+	MOVQ left+80(FP), R10
+	MOVQ lines+88(FP), R13
 	SHLQ $2, SI
-	MOVQ R9, R13
+	SUBQ R10, R13
+	SHLQ $6, R13
+	NEGQ R13
+	ADDQ R9, R13
 panel:
-	MOVQ fetch+96(FP), CX
+	MOVQ fetch+104(FP), CX
 	TESTQ CX, CX
 	JZ fetched
 line:
@@ -6228,7 +6308,7 @@ line:
 	ADDQ $64, R9
 	DECQ R10
 	JNZ same
-	ADDQ rowStep+80(FP), R13
+	ADDQ rowStep+96(FP), R13
 	MOVQ R13, R9
 	MOVQ lines+88(FP), R10
 same:
@@ -8406,28 +8486,9 @@ loop:
 	VZEROUPPER
 	RET
 
-// func packRows8(dst *float32, ds int, src *float32, ss int, cols int, nk int) 
-TEXT ·packRows8(SB), NOSPLIT, $0-48
-	MOVQ dst+0(FP), DI
-	MOVQ ds+8(FP), DX
-	MOVQ src+16(FP), SI
-	MOVQ ss+24(FP), BX
-	MOVQ cols+32(FP), AX
-	MOVQ nk+40(FP), CX
-	SHLQ $2, DX
-	SHLQ $2, BX
-	CMPQ AX, $8
-	JLT part
-whole:
-	VMOVUPS 0(SI), Y0
-	VMOVUPS Y0, 0(DI)
-	ADDQ DX, DI
-	ADDQ BX, SI
-	DECQ CX
-	JNZ whole
-	VZEROUPPER
-	RET
-part:
+// func packRows8(dst *float32, panel int, ds int, src *float32, ss int, sp int, cols int, panels int, nk int) 
+TEXT ·packRows8(SB), NOSPLIT, $0-72
+	MOVQ cols+48(FP), AX
 	LEAQ tailmask<>+32(SB), R8
 	MOVQ AX, R9
 	MOVQ $0, R10
@@ -8438,40 +8499,39 @@ part:
 	CMOVQGT R10, R9
 	NEGQ R9
 	VMOVDQU (R8)(R9*4), Y8
-masked:
+	MOVQ dst+0(FP), R8
+	MOVQ panel+8(FP), R10
+	MOVQ ds+16(FP), DX
+	MOVQ src+24(FP), R9
+	MOVQ ss+32(FP), BX
+	MOVQ sp+40(FP), R11
+	MOVQ panels+56(FP), R12
+	MOVQ nk+64(FP), CX
+	SHLQ $2, R10
+	SHLQ $2, DX
+	SHLQ $2, BX
+	SHLQ $2, R11
+row:
+	MOVQ R8, DI
+	MOVQ R9, SI
+	MOVQ R12, AX
+panel:
 	VMASKMOVPS 0(SI), Y8, Y0
 	VMOVUPS Y0, 0(DI)
-	ADDQ DX, DI
-	ADDQ BX, SI
+	ADDQ R10, DI
+	ADDQ R11, SI
+	DECQ AX
+	JNZ panel
+	ADDQ DX, R8
+	ADDQ BX, R9
 	DECQ CX
-	JNZ masked
+	JNZ row
 	VZEROUPPER
 	RET
 
-// func packRows16(dst *float32, ds int, src *float32, ss int, cols int, nk int) 
-TEXT ·packRows16(SB), NOSPLIT, $0-48
-	MOVQ dst+0(FP), DI
-	MOVQ ds+8(FP), DX
-	MOVQ src+16(FP), SI
-	MOVQ ss+24(FP), BX
-	MOVQ cols+32(FP), AX
-	MOVQ nk+40(FP), CX
-	SHLQ $2, DX
-	SHLQ $2, BX
-	CMPQ AX, $16
-	JLT part
-whole:
-	VMOVUPS 0(SI), Y0
-	VMOVUPS 32(SI), Y1
-	VMOVUPS Y0, 0(DI)
-	VMOVUPS Y1, 32(DI)
-	ADDQ DX, DI
-	ADDQ BX, SI
-	DECQ CX
-	JNZ whole
-	VZEROUPPER
-	RET
-part:
+// func packRows16(dst *float32, panel int, ds int, src *float32, ss int, sp int, cols int, panels int, nk int) 
+TEXT ·packRows16(SB), NOSPLIT, $0-72
+	MOVQ cols+48(FP), AX
 	LEAQ tailmask<>+32(SB), R8
 	MOVQ AX, R9
 	MOVQ $0, R10
@@ -8491,15 +8551,35 @@ part:
 	CMOVQGT R10, R9
 	NEGQ R9
 	VMOVDQU (R8)(R9*4), Y9
-masked:
+	MOVQ dst+0(FP), R8
+	MOVQ panel+8(FP), R10
+	MOVQ ds+16(FP), DX
+	MOVQ src+24(FP), R9
+	MOVQ ss+32(FP), BX
+	MOVQ sp+40(FP), R11
+	MOVQ panels+56(FP), R12
+	MOVQ nk+64(FP), CX
+	SHLQ $2, R10
+	SHLQ $2, DX
+	SHLQ $2, BX
+	SHLQ $2, R11
+row:
+	MOVQ R8, DI
+	MOVQ R9, SI
+	MOVQ R12, AX
+panel:
 	VMASKMOVPS 0(SI), Y8, Y0
 	VMASKMOVPS 32(SI), Y9, Y1
 	VMOVUPS Y0, 0(DI)
 	VMOVUPS Y1, 32(DI)
-	ADDQ DX, DI
-	ADDQ BX, SI
+	ADDQ R10, DI
+	ADDQ R11, SI
+	DECQ AX
+	JNZ panel
+	ADDQ DX, R8
+	ADDQ BX, R9
 	DECQ CX
-	JNZ masked
+	JNZ row
 	VZEROUPPER
 	RET
 

@@ -6,27 +6,27 @@ package simd
 
 const noAssembly = "simd: no assembly in this build"
 
-func kern1AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern1AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern2AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern2AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern3AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern3AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern4AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern4AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern5AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern5AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern6AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern6AVX2(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
@@ -86,59 +86,59 @@ func toBF16AVX2(n int, dst *uint16, src *float32) { panic(noAssembly) }
 
 func peakAVX2(n int, x *float32) { panic(noAssembly) }
 
-func kern1AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern1AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern2AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern2AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern3AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern3AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern4AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern4AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern5AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern5AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern6AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern6AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern7AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern7AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern8AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern8AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern9AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern9AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern10AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern10AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern11AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern11AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern12AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern12AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern13AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern13AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
-func kern14AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, rowStep int, lines int, fetch int) {
+func kern14AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
 
@@ -202,9 +202,13 @@ func packT(dst *float32, ds int, src *float32, ss int, rows int, nb int) { panic
 
 func packTBF16(dst *float32, ds int, src *uint16, ss int, rows int, nb int) { panic(noAssembly) }
 
-func packRows8(dst *float32, ds int, src *float32, ss int, cols int, nk int) { panic(noAssembly) }
+func packRows8(dst *float32, panel int, ds int, src *float32, ss int, sp int, cols int, panels int, nk int) {
+	panic(noAssembly)
+}
 
-func packRows16(dst *float32, ds int, src *float32, ss int, cols int, nk int) { panic(noAssembly) }
+func packRows16(dst *float32, panel int, ds int, src *float32, ss int, sp int, cols int, panels int, nk int) {
+	panic(noAssembly)
+}
 
 func packRows16BF16(dst *float32, ds int, src *uint16, ss int, nk int) { panic(noAssembly) }
 

@@ -22,6 +22,7 @@ type Pool struct {
 	workers []worker // workspace by worker; 0 is the caller
 	helpers []helper
 	job     matMul
+	a       []float32 // packed A of a phase of MatMul
 	busy    atomic.Bool
 	closed  atomic.Bool
 	task    Task
@@ -61,6 +62,7 @@ func NewPool(threads int, level Level) *Pool {
 	}
 	p := &Pool{level: level, workers: make([]worker, threads), helpers: make([]helper, threads-1)}
 	shape := level.blocks()
+	p.a = aligned(phaseDepth * shape.aLen(phaseRows))
 	for i := range p.workers {
 		p.workers[i].init(level, shape)
 	}
@@ -79,7 +81,7 @@ func (p *Pool) Level() Level { return p.level }
 
 // Bytes is the size of the workspace in bytes. It does not change.
 func (p *Pool) Bytes() int64 {
-	total := int64(0)
+	total := 4 * int64(cap(p.a))
 	for i := range p.workers {
 		total += p.workers[i].bytes()
 	}

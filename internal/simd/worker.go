@@ -8,17 +8,17 @@ type worker struct {
 	shape blocks
 	asm   bool      // pack with the assembly, which AVX2 and AVX512 share
 	job   matMul    // for MatMulOn
-	a     []float32 // panels of A: [kc][mr] each
-	b     []float32 // one sliver of B: [kc][nr]
+	a     []float32 // panels of A: [kc][mr] each, for MatMulOn
+	b     []float32 // slivers of B: [kc][nr] each
 	tile  []float32 // [mr][nr]
-	next  lines     // the source of the sliver after this one
+	next  lines     // the source of the slivers after these
 	_     [64]byte  // workers of a pool do not share cache lines
 }
 
 func (w *worker) init(l Level, s blocks) {
 	w.level, w.shape = l, s
 	w.asm = l == AVX2 || l == AVX512 || l == wideTest && hasAVX2
-	w.a, w.b, w.tile = aligned(s.aLen), aligned(kcMax*s.nr), aligned(s.mr*s.nr)
+	w.a, w.b, w.tile = aligned(s.aLen(s.mc)), aligned(groupMax*kcMax*s.nr), aligned(s.mr*s.nr)
 }
 
 func (w *worker) bytes() int64 { return 4 * int64(cap(w.a)+cap(w.b)+cap(w.tile)) }
@@ -30,112 +30,134 @@ func aligned(n int) []float32 {
 	return buf[skip : skip+uintptr(n)]
 }
 
-// packA writes rows [i, i+rows) of op(A), steps [p, p+kc), as dst[step][mr].
-// Lanes from rows on hold anything.
-func (w *worker) packA(op Op, a Mat, i, rows, p, kc int, dst []float32) {
+// packA writes panels of mr rows of op(A) from row i on, steps [p, p+kc), as
+// dst[panel·size + step·mr + row]. Lanes from rows on hold anything.
+func (w *worker) packA(op Op, a Mat, i, rows, panels, p, kc int, dst []float32, size int) {
 	mr := w.shape.mr
-	if op == TN {
+	if op == TN && w.asm {
 		src := a.F32[p*a.Stride+i:]
-		if !w.asm {
-			packRowsGo(dst, mr, src, a.Stride, rows, kc)
-			return
-		}
-		// Whole vectors are stored: the second half first, since it runs into
-		// the first half of the next step.
+		_, _ = src[(kc-1)*a.Stride+panels*rows-1], dst[(panels-1)*size+kc*mr]
 		if rows > 8 {
-			packRows8(&dst[8], mr, &src[8], a.Stride, rows-8, kc)
+			packRows16(&dst[0], size, mr, &src[0], a.Stride, rows, rows, panels, kc)
+		} else {
+			packRows8(&dst[0], size, mr, &src[0], a.Stride, rows, rows, panels, kc)
 		}
-		packRows8(&dst[0], mr, &src[0], a.Stride, min(rows, 8), kc)
 		return
 	}
-	src := a.F32[i*a.Stride+p:]
-	whole := kc &^ 7
-	if !w.asm {
-		whole = 0
+	for n := range panels {
+		if op == TN {
+			packRowsGo(dst[n*size:], mr, a.F32[p*a.Stride+i+n*rows:], a.Stride, rows, kc)
+		} else {
+			w.packPanel(a.F32[(i+n*rows)*a.Stride+p:], a.Stride, rows, kc, dst[n*size:])
+		}
+	}
+}
+
+// packPanel transposes one panel. Whole vectors are stored: the second half
+// first, since the first half runs into it, and both into the next step.
+func (w *worker) packPanel(src []float32, stride, rows, kc int, dst []float32) {
+	mr, whole := w.shape.mr, 0
+	if w.asm {
+		whole = kc &^ 7
 	}
 	if whole > 0 {
 		if rows > 8 {
-			packT(&dst[8], mr, &src[8*a.Stride], a.Stride, rows-8, whole/8)
+			packT(&dst[8], mr, &src[8*stride], stride, rows-8, whole/8)
 		}
-		packT(&dst[0], mr, &src[0], a.Stride, min(rows, 8), whole/8)
+		packT(&dst[0], mr, &src[0], stride, min(rows, 8), whole/8)
 	}
-	packTGo(dst[whole*mr:], mr, src[whole:], a.Stride, rows, kc-whole)
+	packTGo(dst[whole*mr:], mr, src[whole:], stride, rows, kc-whole)
 }
 
-// packB writes columns [j, j+cols) of op(B), steps [p, p+kc), as b[step][nr].
-// Lanes from cols on hold anything.
+// packB writes columns [j, j+cols) of op(B), steps [p, p+kc), as slivers
+// b[step][nr] of kc steps. Lanes from cols on hold anything.
 func (w *worker) packB(op Op, b Mat, j, cols, p, kc int) {
-	at := p*b.Stride + j
-	if op == NT {
-		at = j*b.Stride + p
+	nr := w.shape.nr
+	if op != NT && b.BF16 == nil && w.asm {
+		w.packBRows(b.F32[p*b.Stride+j:], b.Stride, cols, kc)
+		return
 	}
-	switch {
-	case b.BF16 != nil && op == NT:
-		w.packBTBF16(b.BF16[at:], b.Stride, cols, kc)
-	case b.BF16 != nil:
-		w.packBRowsBF16(b.BF16[at:], b.Stride, cols, kc)
-	case op == NT:
-		w.packBT(b.F32[at:], b.Stride, cols, kc)
-	default:
-		w.packBRows(b.F32[at:], b.Stride, cols, kc)
+	for c := 0; c < cols; c += nr {
+		dst, wide := w.b[c*kc:(c+nr)*kc], min(nr, cols-c)
+		at := p*b.Stride + j + c
+		if op == NT {
+			at = (j+c)*b.Stride + p
+		}
+		switch {
+		case b.BF16 != nil && op == NT:
+			w.packBTBF16(dst, b.BF16[at:], b.Stride, wide, kc)
+		case b.BF16 != nil:
+			w.packBRowsBF16(dst, b.BF16[at:], b.Stride, wide, kc)
+		case op == NT:
+			w.packBT(dst, b.F32[at:], b.Stride, wide, kc)
+		default:
+			packRowsGo(dst, nr, b.F32[at:], b.Stride, wide, kc)
+		}
 	}
 }
 
-func (w *worker) packBT(src []float32, stride, cols, kc int) {
+func (w *worker) packBT(dst, src []float32, stride, cols, kc int) {
 	nr, whole := w.shape.nr, 0
 	if w.asm {
 		whole = kc &^ 7
 		for c := 0; c < cols && whole > 0; c += 8 {
-			packT(&w.b[c], nr, &src[c*stride], stride, min(8, cols-c), whole/8)
+			packT(&dst[c], nr, &src[c*stride], stride, min(8, cols-c), whole/8)
 		}
 	}
-	packTGo(w.b[whole*nr:], nr, src[whole:], stride, cols, kc-whole)
+	packTGo(dst[whole*nr:], nr, src[whole:], stride, cols, kc-whole)
 }
 
-func (w *worker) packBTBF16(src []uint16, stride, cols, kc int) {
+func (w *worker) packBTBF16(dst []float32, src []uint16, stride, cols, kc int) {
 	nr, whole := w.shape.nr, 0
 	if w.asm {
 		whole = kc &^ 15
 		for c := 0; c < cols && whole > 0; c += 8 {
-			packTBF16(&w.b[c], nr, &src[c*stride], stride, min(8, cols-c), whole/16)
+			packTBF16(&dst[c], nr, &src[c*stride], stride, min(8, cols-c), whole/16)
 		}
 	}
-	packTBF16Go(w.b[whole*nr:], nr, src[whole:], stride, cols, kc-whole)
+	packTBF16Go(dst[whole*nr:], nr, src[whole:], stride, cols, kc-whole)
 }
 
+// packBRows copies whole slivers together, in columns of 16, and the rest.
 func (w *worker) packBRows(src []float32, stride, cols, kc int) {
-	if !w.asm {
-		packRowsGo(w.b, w.shape.nr, src, stride, cols, kc)
-		return
+	nr := w.shape.nr
+	_ = src[(kc-1)*stride+cols-1]
+	whole := cols / nr
+	for c := 0; c < nr && whole > 0; c += 16 {
+		packRows16(&w.b[c], kc*nr, nr, &src[c], stride, nr, 16, whole, kc)
 	}
-	for c := 0; c < cols; c += 16 {
-		packRows16(&w.b[c], w.shape.nr, &src[c], stride, min(16, cols-c), kc)
+	for c := whole * nr; c < cols; c += 16 {
+		packRows16(&w.b[whole*nr*kc+c%nr], 0, nr, &src[c], stride, 0, min(16, cols-c), 1, kc)
 	}
 }
 
-func (w *worker) packBRowsBF16(src []uint16, stride, cols, kc int) {
+func (w *worker) packBRowsBF16(dst []float32, src []uint16, stride, cols, kc int) {
 	c := 0
 	if w.asm {
 		for ; c+16 <= cols; c += 16 {
-			packRows16BF16(&w.b[c], w.shape.nr, &src[c], stride, kc)
+			packRows16BF16(&dst[c], w.shape.nr, &src[c], stride, kc)
 		}
 	}
 	if c < cols {
-		packRowsBF16Go(w.b[c:], w.shape.nr, src[c:], stride, cols-c, kc)
+		packRowsBF16Go(dst[c:], w.shape.nr, src[c:], stride, cols-c, kc)
 	}
 }
 
 // lines are cache lines to ask for ahead of their use: rows of count lines.
 type lines struct {
-	p           *byte
-	rowStride   int // bytes between rows
-	rows, count int
+	p         unsafe.Pointer
+	rowStride int // bytes between rows
+	rows      int
+	count     int
+	at        int // lines asked for so far
+	panel     int // lines to ask for before a panel
 }
 
-// announce notes the block of B that packB will read next. Its rows are short
-// and far apart, which the processor's own prefetchers do not see coming.
-func (w *worker) announce(op Op, b Mat, j, cols, p, kc int) {
-	w.next.rows = 0
+// announce notes the block of B that packB will read next, to be asked for
+// while so many panels are multiplied. Its rows are short and far apart, which
+// the processor's own prefetchers do not see coming.
+func (w *worker) announce(op Op, b Mat, j, cols, p, kc, panels int) {
+	w.next = lines{}
 	if !w.asm || cols <= 0 {
 		return
 	}
@@ -143,14 +165,25 @@ func (w *worker) announce(op Op, b Mat, j, cols, p, kc int) {
 	if op == NT {
 		at, rows, width = j*b.Stride+p, cols, kc
 	}
-	size := 4
+	size, from := 4, unsafe.Pointer(nil)
 	if b.BF16 != nil {
-		size = 2
-		w.next.p = (*byte)(unsafe.Pointer(&b.BF16[at]))
+		size, from = 2, unsafe.Pointer(&b.BF16[at])
 	} else {
-		w.next.p = (*byte)(unsafe.Pointer(&b.F32[at]))
+		from = unsafe.Pointer(&b.F32[at])
 	}
-	w.next.rowStride, w.next.rows, w.next.count = b.Stride*size, rows, (width*size+63)/64
+	count := (width*size + 63) / 64
+	w.next = lines{p: from, rowStride: b.Stride * size, rows: rows, count: count, panel: (rows*count + panels - 1) / panels}
+}
+
+// take returns the place of the lines to ask for in so many panels: the first,
+// how many are left in its row, and how many to ask for before a panel.
+func (l *lines) take(panels int) (p *byte, left, fetch int) {
+	if l.at >= l.rows*l.count {
+		return nil, 0, 0
+	}
+	row, line := l.at/l.count, l.at%l.count
+	l.at += panels * l.panel
+	return (*byte)(unsafe.Add(l.p, row*l.rowStride+line*64)), l.count - line, l.panel
 }
 
 // kernel computes panels of mr rows of C[.., nr] = alpha·(packed A)·(packed B),
@@ -158,14 +191,12 @@ func (w *worker) announce(op Op, b Mat, j, cols, p, kc int) {
 // are asked for on the way, when the memory is idle.
 func (w *worker) kernel(mr, panels, kc int, a []float32, panel int, b, c []float32, ldc, acc int, alpha float32) {
 	_, _, _ = c[(panels*mr-1)*ldc+w.shape.nr-1], a[(panels-1)*panel+kc*w.shape.mr-1], b[kc*w.shape.nr-1]
-	next := &w.next
-	fetch := (next.rows*next.count + panels - 1) / panels
-	next.rows = 0
+	next, left, fetch := w.next.take(panels)
 	switch w.level {
 	case AVX2:
-		kernelAVX2(mr, panels, kc, &a[0], panel, &b[0], &c[0], ldc, acc, alpha, next.p, next.rowStride, next.count, fetch)
+		kernelAVX2(mr, panels, kc, &a[0], panel, &b[0], &c[0], ldc, acc, alpha, next, left, w.next.count, w.next.rowStride, fetch)
 	case AVX512:
-		kernelAVX512(mr, panels, kc, &a[0], panel, &b[0], &c[0], ldc, acc, alpha, next.p, next.rowStride, next.count, fetch)
+		kernelAVX512(mr, panels, kc, &a[0], panel, &b[0], &c[0], ldc, acc, alpha, next, left, w.next.count, w.next.rowStride, fetch)
 	default:
 		for i := range panels {
 			kernelGo(mr, w.shape.mr, w.shape.nr, kc, a[i*panel:], b, c[i*mr*ldc:], ldc, acc, alpha)
@@ -173,52 +204,52 @@ func (w *worker) kernel(mr, panels, kc int, a []float32, panel int, b, c []float
 	}
 }
 
-func kernelAVX2(mr, panels, kc int, a *float32, panel int, b, c *float32, ldc, acc int, alpha float32, next *byte, rowStep, lines, fetch int) {
+func kernelAVX2(mr, panels, kc int, a *float32, panel int, b, c *float32, ldc, acc int, alpha float32, next *byte, left, lines, rowStep, fetch int) {
 	switch mr {
 	case 1:
-		kern1AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern1AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 2:
-		kern2AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern2AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 3:
-		kern3AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern3AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 4:
-		kern4AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern4AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 5:
-		kern5AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern5AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	default:
-		kern6AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern6AVX2(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	}
 }
 
-func kernelAVX512(mr, panels, kc int, a *float32, panel int, b, c *float32, ldc, acc int, alpha float32, next *byte, rowStep, lines, fetch int) {
+func kernelAVX512(mr, panels, kc int, a *float32, panel int, b, c *float32, ldc, acc int, alpha float32, next *byte, left, lines, rowStep, fetch int) {
 	switch mr {
 	case 1:
-		kern1AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern1AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 2:
-		kern2AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern2AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 3:
-		kern3AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern3AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 4:
-		kern4AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern4AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 5:
-		kern5AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern5AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 6:
-		kern6AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern6AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 7:
-		kern7AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern7AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 8:
-		kern8AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern8AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 9:
-		kern9AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern9AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 10:
-		kern10AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern10AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 11:
-		kern11AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern11AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 12:
-		kern12AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern12AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	case 13:
-		kern13AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern13AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	default:
-		kern14AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, rowStep, lines, fetch)
+		kern14AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	}
 }

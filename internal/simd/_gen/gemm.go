@@ -18,7 +18,8 @@ func (v vec) gemm() {
 // with A packed in panels of [kc][stride], panel floats apart, and B as
 // [kc][2·lanes]. Each element is one chain of fused multiply-adds over k, in
 // order, whatever mr is. Before every panel it asks for fetch cache lines from
-// next on: lines of a row, then on to the row rowStep bytes further.
+// next on: the left ones of this row, then those of the row rowStep bytes
+// further, which has lines of them, and so on.
 func (v vec) kernel(mr, stride int) {
 	w := 4 * v.lanes() // bytes in a vector
 	b0, b1, a0 := 12, 13, 14
@@ -26,9 +27,9 @@ func (v vec) kernel(mr, stride int) {
 		b0, b1, a0 = 28, 29, 30
 	}
 	v.fn(fmt.Sprintf("kern%d", mr), "", "panels int", "kc int", "a *float32", "panel int", "b *float32", "c *float32", "ldc int", "acc int", "alpha float32",
-		"next *byte", "rowStep int", "lines int", "fetch int")
-	v.load("panels", "R8", "a", "R12", "c", "DI", "ldc", "SI", "next", "R9", "lines", "R10")
-	v.p("\tSHLQ $2, SI\n\tMOVQ R9, R13\npanel:")
+		"next *byte", "left int", "lines int", "rowStep int", "fetch int")
+	v.load("panels", "R8", "a", "R12", "c", "DI", "ldc", "SI", "next", "R9", "left", "R10", "lines", "R13")
+	v.p("\tSHLQ $2, SI\n\tSUBQ R10, R13\n\tSHLQ $6, R13\n\tNEGQ R13\n\tADDQ R9, R13\npanel:")
 	v.prefetchLines()
 	for i := 0; i < 2*mr; i++ {
 		v.zero(i)
@@ -153,36 +154,36 @@ func (g *gen) transpose(name string, bf16 bool) {
 	g.p("\tADDQ $32, BX\n\tDECQ CX\n\tJNZ loop\n\tVZEROUPPER\n\tRET")
 }
 
-// copyRows writes nk rows of v·8 columns: dst[k·ds + c] = src[k·ss + c], 0 for
-// c >= cols, which is not read. Strides in elements; 0 < cols <= 8v.
+// copyRows cuts nk rows into panels of cols columns: dst[i·panel + k·ds + c] =
+// src[k·ss + i·sp + c]. Whole vectors are stored, 8v floats, 0 from cols on,
+// step after step, so a step may run into the next. Strides in elements; 0 <
+// cols <= 8v. A row is read from end to end before the next, since rows far
+// apart push each other out of the caches.
 func (g *gen) copyRows(name string, v int) {
-	g.fn(name, "", "dst *float32", "ds int", "src *float32", "ss int", "cols int", "nk int")
-	g.load("dst", "DI", "ds", "DX", "src", "SI", "ss", "BX", "cols", "AX", "nk", "CX")
-	g.p("\tSHLQ $2, DX\n\tSHLQ $2, BX\n\tCMPQ AX, $%d\n\tJLT part", v*8)
-	g.p("whole:")
-	for i := 0; i < v; i++ {
-		g.p("\tVMOVUPS %d(SI), Y%d", i*32, i)
-	}
-	for i := 0; i < v; i++ {
-		g.p("\tVMOVUPS Y%d, %d(DI)", i, i*32)
-	}
-	g.p("\tADDQ DX, DI\n\tADDQ BX, SI\n\tDECQ CX\n\tJNZ whole\n\tVZEROUPPER\n\tRET\npart:")
+	g.fn(name, "", "dst *float32", "panel int", "ds int", "src *float32", "ss int", "sp int", "cols int", "panels int", "nk int")
+	g.load("cols", "AX")
 	g.p("\tLEAQ tailmask<>+32(SB), R8")
-	for i := 0; i < v; i++ { // lanes of vector i: min(max(cols-8i, 0), 8)
+	for i := range v { // lanes of vector i: min(max(cols-8i, 0), 8)
 		g.p("\tMOVQ AX, R9\n\tMOVQ $0, R10\n\tSUBQ $%d, R9\n\tCMOVQLT R10, R9", i*8)
 		g.p("\tMOVQ $8, R10\n\tCMPQ R9, $8\n\tCMOVQGT R10, R9\n\tNEGQ R9\n\tVMOVDQU (R8)(R9*4), Y%d", 8+i)
 	}
-	g.p("masked:")
-	for i := 0; i < v; i++ {
+	g.load("dst", "R8", "panel", "R10", "ds", "DX", "src", "R9", "ss", "BX", "sp", "R11", "panels", "R12", "nk", "CX")
+	for _, r := range []string{"R10", "DX", "BX", "R11"} {
+		g.p("\tSHLQ $2, %s", r)
+	}
+	g.p("row:\n\tMOVQ R8, DI\n\tMOVQ R9, SI\n\tMOVQ R12, AX\npanel:")
+	for i := range v {
 		g.p("\tVMASKMOVPS %d(SI), Y%d, Y%d", i*32, 8+i, i)
 	}
-	for i := 0; i < v; i++ {
+	for i := range v {
 		g.p("\tVMOVUPS Y%d, %d(DI)", i, i*32)
 	}
-	g.p("\tADDQ DX, DI\n\tADDQ BX, SI\n\tDECQ CX\n\tJNZ masked\n\tVZEROUPPER\n\tRET")
+	g.p("\tADDQ R10, DI\n\tADDQ R11, SI\n\tDECQ AX\n\tJNZ panel")
+	g.p("\tADDQ DX, R8\n\tADDQ BX, R9\n\tDECQ CX\n\tJNZ row\n\tVZEROUPPER\n\tRET")
 }
 
-// widenRows is copyRows for 16 whole columns of bfloat16.
+// widenRows writes dst[k·ds + c] = src[k·ss + c] for 16 columns of bfloat16.
+// Strides in elements.
 func (g *gen) widenRows(name string) {
 	g.fn(name, "", "dst *float32", "ds int", "src *uint16", "ss int", "nk int")
 	g.load("dst", "DI", "ds", "DX", "src", "SI", "ss", "BX", "nk", "CX")
