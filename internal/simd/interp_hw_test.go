@@ -19,11 +19,7 @@ var hardware = map[string]any{
 	"rotateAVX2": rotateAVX2, "reluAVX2": reluAVX2, "reluBackwardAVX2": reluBackwardAVX2,
 	"expAVX2": expAVX2, "sigmoidAVX2": sigmoidAVX2, "siluAVX2": siluAVX2, "siluBackwardAVX2": siluBackwardAVX2,
 	"swigluAVX2": swigluAVX2, "swigluBackwardAVX2": swigluBackwardAVX2, "adamwAVX2": adamwAVX2, "fromBF16AVX2": fromBF16AVX2, "toBF16AVX2": toBF16AVX2,
-<<<<<<< HEAD
-	"packT": packT, "packTBF16": packTBF16, "packRows8": packRows8, "packRows16": packRows16, "packRows16BF16": packRows16BF16, "prefetch": prefetch, "peakAVX2": peakAVX2,
-=======
-	"packT": packT, "packTBF16": packTBF16, "packRows8": packRows8, "packRows16": packRows16, "packRows16BF16": packRows16BF16,
->>>>>>> add5239 (simd: one kernel call for all panels of a sliver)
+	"packT": packT, "packTBF16": packTBF16, "packRows8": packRows8, "packRows16": packRows16, "packRows16BF16": packRows16BF16, "peakAVX2": peakAVX2,
 	"thin1": thin1, "thin2": thin2, "thin3": thin3, "thin1BF16": thin1BF16, "thin2BF16": thin2BF16, "thin3BF16": thin3BF16,
 }
 
