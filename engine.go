@@ -65,7 +65,7 @@ func (r *recipe) plan() (*tensor.Ledger, error) {
 // engine is a built recipe with its weights.
 type engine struct {
 	*parts
-	dev    *cpu.Device
+	dev    tensor.Device
 	arena  *tensor.Arena
 	ledger tensor.Ledger
 }
@@ -73,7 +73,12 @@ type engine struct {
 // build allocates and loads what plan, the recipe's own, foresees. Used memory
 // differing from it is a bug in meft and said so.
 func (r *recipe) build(plan *tensor.Ledger, threads int) (*engine, error) {
-	e := &engine{dev: cpu.New(threads)}
+	return r.buildOn(cpu.New(threads), plan)
+}
+
+// buildOn is build on a device, which the engine closes.
+func (r *recipe) buildOn(dev tensor.Device, plan *tensor.Ledger) (*engine, error) {
+	e := &engine{dev: dev}
 	e.arena = tensor.NewArena(e.dev, &e.ledger, plan)
 	var err error
 	if e.parts, err = r.make(e.arena); err != nil {

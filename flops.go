@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"meft/cpu"
+	"meft/method"
 	"meft/model"
+	"meft/param"
 	"meft/tensor"
 )
 
@@ -30,6 +32,39 @@ func stepFlops(c model.Config, s model.Size, tokens, supervised, context int) fl
 	}
 	attention := 2 * float64(c.Layers*c.Heads*c.HeadDim) * float64(context) // causal: half of 4
 	return float64(tokens)*(passes*body+(passes/2)*attention) + float64(supervised)*headPasses*head
+}
+
+// trainFlops is the number of floating point operations that training on a
+// token needs, the measure of utilisation that measurements of other programs
+// share: six for each trained weight in a product, four for a frozen one (the
+// embedding is looked up, the head is a product), and the half of attention
+// that causality leaves, forward and backward. What is computed again does not
+// count. rows is the tokens of a sequence.
+func trainFlops(c model.Config, m method.Method, trained *param.Set, rows int) float64 {
+	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	weights := c.Layers*(2*c.Dim*(q+kv)+3*c.Dim*c.Hidden) + c.Vocab*c.Dim
+	attention := 0.0
+	for _, window := range c.Window {
+		keys := float64(rows+1) / 2 // that a query sees, on average
+		if window > 0 && window < rows {
+			keys = float64(window) * (float64(rows) - float64(window-1)/2) / float64(rows)
+		}
+		attention += 3 * 4 * float64(q) * keys
+	}
+	if m.Reach() == method.ToWeights {
+		return 6*float64(weights) + attention
+	}
+	beside := 0.0
+	if f, ok := m.(interface{ Flops(model.Config) float64 }); ok {
+		beside = f.Flops(c)
+	} else {
+		for _, d := range trained.Dense {
+			if d.W.Rank > 1 && !d.Fixed() {
+				beside += 6 * float64(d.W.Len())
+			}
+		}
+	}
+	return 4*float64(weights) + attention + beside
 }
 
 // stepEfficiency is the share of the speed of a large product that a whole

@@ -8,7 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"meft/cpu"
+	"meft/internal/simd"
 	"meft/method"
 	"meft/model"
 	"meft/param"
@@ -248,11 +248,10 @@ func (j *job) attach(a *tensor.Arena, parts *parts, p *pieces) error {
 		return &UsageError{err}
 	}
 	adamw := param.AdamW{Beta1: float32(c.Beta1), Beta2: float32(c.Beta2), Eps: float32(c.Epsilon), Decay: float32(c.WeightDecay)}
-	dev, _ := a.Device().(*cpu.Device)
-	if dev != nil {
-		parts.optimizer = param.NewOptimizer(a, dev.Pool(), parts.params, adamw, p.rate)
-	} else {
-		parts.optimizer = param.NewOptimizer(a, nil, parts.params, adamw, p.rate)
+	var pool *simd.Pool
+	if dev, ok := a.Device().(interface{ Pool() *simd.Pool }); ok {
+		pool = dev.Pool()
 	}
+	parts.optimizer = param.NewOptimizer(a, pool, parts.params, adamw, p.rate)
 	return a.Err()
 }

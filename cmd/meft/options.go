@@ -111,7 +111,11 @@ var isKey = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
 // flags and key=value. All that is wrong is reported in one usage error. Aliases
 // that were used are told on standard error.
 func (s *settings) config(a *app, args []string) (meft.Config, error) {
-	c := meft.Defaults()
+	return s.configOver(a, meft.Defaults(), args)
+}
+
+// configOver is config with other defaults.
+func (s *settings) configOver(a *app, c meft.Config, args []string) (meft.Config, error) {
 	file := ""
 	var problems []string
 	for _, arg := range args {
@@ -189,7 +193,7 @@ func optionNamed(name string) meft.Option {
 // stand without a value: people write both, and a flag parser takes the second
 // word of the first for an argument.
 func joinValues(args []string) []string {
-	if args[0] != "train" && args[0] != "plan" {
+	if args[0] != "train" && args[0] != "plan" && args[0] != "bench" {
 		return args
 	}
 	out := []string{args[0]}
