@@ -117,8 +117,8 @@ func TestTrainingIsMeasured(t *testing.T) {
 // partsAddUp checks that the parts make up the step, and which there are.
 func partsAddUp(t *testing.T, name string, b *TrainBench) {
 	t.Helper()
-	wanted := map[string][]string{"meft": {"row dots", "choose", "gather rows", "scatter rows", "optimizer of rows", "norm of rows", "upload"},
-		"parallel": {"adamw", "act"}, "full": {"adamw", "matmul tn"}}[name]
+	wanted := map[string][]string{"meft": {"row dots", "choose experts", "score keys", "choose neurons", "gather rows", "scatter rows", "optimizer of rows", "norm of rows", "upload"},
+		"parallel": {"adamw", "act"}, "lora": {"adamw", "matmul tn"}, "full": {"adamw", "matmul tn"}}[name]
 	sum := 0.0
 	for _, p := range b.Parts {
 		sum += p.Share
@@ -237,7 +237,7 @@ func TestOperationsOfATokenAreThoseCountedByHand(t *testing.T) {
 		{"meft", map[string]string{"meft_neurons": "96", "meft_top_k": "5", "meft_experts": "8", "meft_probe": "3"}, 4*8640 + 1536 + 2*16*(2*36+12*5+2*8+4*3)},
 		{"meft", map[string]string{"meft_neurons": "96", "meft_top_k": "5", "meft_experts": "8", "meft_probe": "3", "meft_gate": "softmax"}, 4*8640 + 1536 + 2*16*(2*36+12*5+6*8)},
 		// LoRA of rank 2 on q and v: 2 blocks of 2·(16+16) and 2·(16+8) elements.
-		{"lora", map[string]string{"lora_r": "2", "lora_target_modules": "q_proj,v_proj"}, 4*8640 + 1536 + 6*2*2*(32+24)},
+		{"lora", map[string]string{"lora_r": "2", "lora_target": "q_proj,v_proj"}, 4*8640 + 1536 + 6*2*2*(32+24)},
 		{"meft", map[string]string{"meft_neurons": "96", "meft_top_k": "5", "meft_experts": "8", "meft_probe": "3", "meft_gate": "none"}, 4*8640 + 1536 + 2*16*(2*36+12*5+2*8)},
 		{"meft", map[string]string{"meft_neurons": "96", "meft_top_k": "5", "meft_experts": "8", "meft_probe": "3", "meft_frozen_keys": "true"}, 4*8640 + 1536 + 2*16*(2*36+10*5+2*8+2*3)},
 	} {

@@ -88,7 +88,7 @@ func (m *meter) clear() {
 
 // hostNames are the tasks on the host as people know them; others go by the
 // name of their type.
-var hostNames = map[string]string{"method.picker": "choose", "param.gatherTask": "gather rows", "param.scatterTask": "scatter rows",
+var hostNames = map[string]string{"method.probeTask": "choose experts", "method.scoreTask": "score keys", "method.keepTask": "choose neurons", "param.gatherTask": "gather rows", "param.scatterTask": "scatter rows",
 	"param.stepTask": "optimizer of rows", "param.sumTask": "norm of rows"}
 
 // parts are shares of what the steps took together, largest first.

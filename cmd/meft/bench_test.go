@@ -57,7 +57,7 @@ func TestBenchMeasuresAllKindsUnlessTold(t *testing.T) {
 
 func TestBenchTablesNameWhatWasMeasured(t *testing.T) {
 	o := must(t, brief(t, "train", "generate", "kernels", "--threads", "1")...)
-	for _, want := range []string{"train: ", "; meft, 2 rows of 16 tokens", " tokens/s (", "of the peak of", "matmul nn", "choose", "memory: device ", "% of a layer's neurons",
+	for _, want := range []string{"train: ", "; meft, 2 rows of 16 tokens", " tokens/s (", "of the peak of", "matmul nn", "choose neurons", "memory: device ", "% of a layer's neurons",
 		"generate: ", "prompts of 5 tokens, 2 generated", "generated tokens/s", "kernels: ", "cross entropy", "row outer", "tn  "} {
 		if !strings.Contains(o.out, want) {
 			t.Errorf("the tables lack %q:\n%s", want, o.out)
