@@ -101,11 +101,8 @@ func readWeights(m *model.Model) int64 {
 func (s *Session) measure(ctx context.Context, p *probe, n int, o BenchOptions, weights float64) (GenerateSpeed, []float64, error) {
 	long, short := randomPrompts(s.base.config, n, o.Prompt), randomPrompts(s.base.config, n, 1)
 	timed := func(prompts [][]int32, most int) (float64, error) {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
 		start := time.Now()
-		err := s.Generate(prompts, model.Decoding{MaxNew: most}, func(int, model.Continuation) error { return nil })
+		err := s.Generate(ctx, prompts, model.Decoding{MaxNew: most}, func(int, model.Continuation) error { return nil })
 		return time.Since(start).Seconds(), err
 	}
 	var prompts, decodes, shares, reads []float64

@@ -62,6 +62,7 @@ type Config struct {
 	EvalSteps    int    `name:"eval_steps" alias:"steps_per_eval" help:"steps between evaluations"`
 	Generate     bool   `name:"predict_with_generate" help:"also answer the validation prompts and report exact match, containment and F1"`
 	EvalLimit    int    `name:"eval_limit" alias:"max_eval_samples" help:"answer only the first validation rows; 0 for all"`
+	EvalBatch    int    `name:"per_device_eval_batch_size" alias:"eval_batch_size" help:"validation rows measured, and prompts answered, at once; 0 for as many as memory for training, and 1 GiB of keys and values, have room for"`
 	MaxNewTokens int    `name:"max_new_tokens" alias:"eval_max_new_tokens" help:"of an answer"`
 	KeepBest     bool   `name:"load_best_model_at_end" help:"end with the best checkpoint's weights"`
 	BestMetric   string `name:"metric_for_best_model" help:"loss, exact_match, contains or f1" choices:"loss,exact_match,contains,f1"`

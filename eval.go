@@ -150,14 +150,14 @@ func (s *Session) perplexity(ctx context.Context, enc *task.Encoder, examples []
 	}
 	var sum, squares float64
 	n := 0
-	err := s.Score(in, func(i int, out ScoreOutput) error {
+	err := s.Score(ctx, in, func(i int, out ScoreOutput) error {
 		for j, l := range out.LogProbs {
 			if masks[i][j+1] {
 				v := -float64(l)
 				sum, squares, n = sum+v, squares+v*v, n+1
 			}
 		}
-		return ctx.Err()
+		return nil
 	})
 	if err != nil {
 		return err
@@ -193,16 +193,13 @@ func (s *Session) answer(ctx context.Context, enc *task.Encoder, examples []task
 	}
 	marks := make([]task.ItemScore, len(asked))
 	done := 0
-	err = s.Generate(prompts, d, func(i int, c model.Continuation) error {
+	err = s.Generate(ctx, prompts, d, func(i int, c model.Continuation) error {
 		text := strings.TrimSpace(s.tok.Decode(c.IDs, true))
 		marks[i] = task.Mark(text, asked[i].Answers)
 		if done++; progress != nil {
 			progress(done, len(asked))
 		}
-		if err := out.write(asked[i], text, c.Reason, marks[i]); err != nil {
-			return err
-		}
-		return ctx.Err()
+		return out.write(asked[i], text, c.Reason, marks[i])
 	})
 	if err != nil {
 		return err

@@ -123,6 +123,7 @@ func checkConfig(c Config) error {
 	need(c.MaxLostSupervision >= 0 && c.MaxLostSupervision <= 1, "max_lost_supervision is %v, wanted a share from 0 to 1", c.MaxLostSupervision)
 	need(c.EvalSteps > 0 && c.SaveSteps > 0 && c.LoggingSteps > 0, "eval_steps %d, save_steps %d, logging_steps %d: wanted 1 or more", c.EvalSteps, c.SaveSteps, c.LoggingSteps)
 	need(c.Threads >= 0, "threads is %d, wanted 0 (all) or more", c.Threads)
+	need(c.EvalBatch >= 0, "per_device_eval_batch_size is %d, wanted 1 or more, or 0 for as many as there is room for", c.EvalBatch)
 	need(c.MaxNewTokens > 0, "max_new_tokens is %d, wanted 1 or more", c.MaxNewTokens)
 	need(c.EvalStrategy == "no" || c.ValidationData != "" || c.ValSize > 0, "eval_strategy %s needs validation rows: give validation_data or val_size", c.EvalStrategy)
 	need(c.Patience == 0 && !c.KeepBest || c.EvalStrategy != "no", "early_stopping_patience and load_best_model_at_end need evaluations: set eval_strategy to steps or epoch")
@@ -160,7 +161,7 @@ func (j *job) resize() {
 	rows, context, cache := c.Batch*j.length, j.length, 0
 	if j.valid != nil {
 		context = max(context, j.valid.Longest())
-		rows = max(rows, context)
+		rows = max(rows, context, c.EvalBatch*j.valid.Longest())
 	}
 	if len(j.ask) > 0 {
 		prompts := make([][]int32, len(j.ask))
@@ -175,7 +176,7 @@ func (j *job) resize() {
 }
 
 func (j *job) decoding() model.Decoding {
-	return model.Decoding{MaxNew: j.config.MaxNewTokens, Stops: stops(j.tok, j.base.config)}
+	return model.Decoding{MaxNew: j.config.MaxNewTokens, Batch: j.config.EvalBatch, Stops: stops(j.tok, j.base.config)}
 }
 
 // stops are the ids that end an answer, by tokenizer and model.
@@ -233,7 +234,10 @@ func (j *job) attach(a *tensor.Arena, parts *parts, p *pieces) error {
 	}
 	if j.valid != nil {
 		long := j.valid.Longest()
-		o := train.BatchOptions{Size: max(1, j.size.Rows/long), MaxLength: long, Ordered: true}
+		o := train.BatchOptions{Size: c.EvalBatch, MaxLength: long, Ordered: true}
+		if o.Size == 0 {
+			o.Size = max(1, j.size.Rows/long)
+		}
 		if p.validation, err = train.NewBatches(a.Sub("data.validation"), j.valid, o); err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func TestLoRAInPEFTsFilesEqualsTheReference(t *testing.T) {
 		for i := range c.IDs {
 			step.Pos = append(step.Pos, int32(i))
 		}
-		s.engine.model.Infer(step, logits)
+		s.engine.model.Infer(step, func(_ int, row []float32) { copy(logits, row) })
 		for i, w := range c.Logits {
 			if math.Abs(float64(logits[i])-w) > 2e-4 {
 				t.Errorf("logit %d is %v, wants %v", i, logits[i], w)
@@ -313,7 +313,7 @@ func TestLoRAOfAnotherKindIsRefused(t *testing.T) {
 		dir := foreignLoRA(t, func(config map[string]any) { config[c.key] = c.value })
 		s, err := Open(SessionOptions{Model: base, Adapter: dir})
 		if err == nil {
-			err = s.Score([]ScoreInput{{IDs: []int32{0, 7}, From: 1}}, func(int, ScoreOutput) error { return nil })
+			err = s.Score(t.Context(), []ScoreInput{{IDs: []int32{0, 7}, From: 1}}, func(int, ScoreOutput) error { return nil })
 		}
 		if err == nil {
 			t.Errorf("%s %v is accepted", c.key, c.value)

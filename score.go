@@ -1,6 +1,7 @@
 package meft
 
 import (
+	"context"
 	"fmt"
 
 	"meft/model"
@@ -19,8 +20,9 @@ type ScoreOutput struct {
 }
 
 // Score computes log probabilities of texts, several in one pass where they
-// fit, and calls emit in their order. An error of emit stops it.
-func (s *Session) Score(in []ScoreInput, emit func(i int, o ScoreOutput) error) error {
+// fit, and calls emit in their order. An error of emit stops it, and so does that
+// of ctx.
+func (s *Session) Score(ctx context.Context, in []ScoreInput, emit func(i int, o ScoreOutput) error) error {
 	longest := 0
 	for i, t := range in {
 		if len(t.IDs) < 2 || max(t.From, 1) >= len(t.IDs) {
@@ -38,6 +40,9 @@ func (s *Session) Score(in []ScoreInput, emit func(i int, o ScoreOutput) error) 
 		return err
 	}
 	for at := 0; at < len(in); {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		n, rows := 0, 0
 		for at+n < len(in) && rows+len(in[at+n].IDs)-1 <= s.size.Rows {
 			rows += len(in[at+n].IDs) - 1

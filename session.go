@@ -1,8 +1,11 @@
 package meft
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"meft/method"
 	"meft/model"
@@ -151,12 +154,15 @@ func (s *Session) known(ids []int32) error {
 // for the products to run at full speed, few enough to need little memory.
 const inferRows = 256
 
-// cacheBytes bounds the keys and values that answering keeps, unless a single
-// prompt needs more.
-const cacheBytes = 1 << 30
+// batch bounds how many prompts are answered at once, and cacheBytes the keys
+// and values that are kept for them unless a single prompt needs more.
+const (
+	batch      = 64
+	cacheBytes = 1 << 30
+)
 
 // Generate continues prompts; see model.Model.Generate.
-func (s *Session) Generate(prompts [][]int32, d model.Decoding, emit func(i int, c model.Continuation) error) error {
+func (s *Session) Generate(ctx context.Context, prompts [][]int32, d model.Decoding, emit func(i int, c model.Continuation) error) error {
 	if len(prompts) == 0 {
 		return nil
 	}
@@ -172,19 +178,30 @@ func (s *Session) Generate(prompts [][]int32, d model.Decoding, emit func(i int,
 	if err := s.need(generateSize(s.base.config, prompts, d)); err != nil {
 		return err
 	}
-	return s.engine.model.Generate(prompts, d, emit)
+	return s.engine.model.Generate(ctx, prompts, d, emit)
 }
 
-// generateSize is what a model needs to continue the prompts, several at a time
-// where the bound on cached keys and values allows.
+// generateSize is what a model needs to continue the prompts: with room in the
+// cache for the longest of them, and for as many more at once as Decoding.Batch
+// and the bound on keys and values allow.
 func generateSize(c model.Config, prompts [][]int32, d model.Decoding) model.Size {
-	longest := 0
-	for _, p := range prompts {
-		longest = max(longest, len(p))
+	lengths := make([]int, len(prompts))
+	for i, p := range prompts {
+		lengths[i] = len(p)
 	}
-	length := longest + d.MaxNew
-	perPrompt := d.CacheRows(1, length)
-	rowBytes := 2 * 4 * c.Layers * c.KVHeads * c.HeadDim
-	n := max(1, min(len(prompts), 64, cacheBytes/max(1, rowBytes*perPrompt)))
-	return model.Size{Rows: max(inferRows, d.Beams), Context: length, CacheRows: n * perPrompt}
+	slices.SortFunc(lengths, func(a, b int) int { return cmp.Compare(b, a) })
+	beams := max(1, d.Beams)
+	size := model.Size{Rows: max(inferRows, beams, beams*d.Batch), Context: lengths[0] + d.MaxNew}
+	most := d.Batch
+	if most == 0 {
+		most = min(batch, size.Rows/beams)
+	}
+	limit := cacheBytes / (2 * 4 * c.Layers * c.KVHeads * c.HeadDim)
+	for i, n := range lengths[:min(len(lengths), most)] {
+		if i > 0 && size.CacheRows+d.CacheRows(n) > limit {
+			break
+		}
+		size.CacheRows += d.CacheRows(n)
+	}
+	return size
 }

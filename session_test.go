@@ -36,7 +36,7 @@ func open(t *testing.T, o SessionOptions) *Session {
 func scored(t *testing.T, s *Session, in []ScoreInput) []ScoreOutput {
 	t.Helper()
 	var out []ScoreOutput
-	err := s.Score(in, func(i int, o ScoreOutput) error {
+	err := s.Score(t.Context(), in, func(i int, o ScoreOutput) error {
 		if i != len(out) {
 			t.Errorf("text %d came as number %d", i, len(out))
 		}
@@ -147,12 +147,38 @@ func TestTextsThatCannotBeScoredAreRefused(t *testing.T) {
 		{ScoreInput{IDs: []int32{1, 280}}, []string{"280"}},
 		{ScoreInput{IDs: []int32{-1, 2}}, []string{"-1"}},
 	} {
-		mustSay(t, s.Score([]ScoreInput{c.in}, emit), c.words...)
+		mustSay(t, s.Score(t.Context(), []ScoreInput{c.in}, emit), c.words...)
 	}
 	for _, prompt := range [][]int32{{1, 280}, {-1}, {}} {
-		err := s.Generate([][]int32{prompt}, model.Decoding{MaxNew: 2}, func(int, model.Continuation) error { return nil })
+		err := s.Generate(t.Context(), [][]int32{prompt}, model.Decoding{MaxNew: 2}, func(int, model.Continuation) error { return nil })
 		if err == nil {
 			t.Errorf("prompt %v was accepted", prompt)
+		}
+	}
+}
+
+func TestCacheHasRoomForTheBatchAndNoMore(t *testing.T) {
+	c := model.Config{Layers: 2, KVHeads: 4, HeadDim: 8} // 512 bytes a row
+	prompts := make([][]int32, 100)
+	for i := range prompts {
+		prompts[i] = make([]int32, 1+i)
+	}
+	for _, x := range []struct {
+		d                    model.Decoding
+		rows, context, cache int
+	}{
+		{model.Decoding{MaxNew: 1, Batch: 1}, 256, 101, 100},
+		{model.Decoding{MaxNew: 11, Batch: 2}, 256, 111, 110 + 109},
+		{model.Decoding{MaxNew: 11, Batch: 2, Beams: 3}, 256, 111, 3 * (110 + 109)},
+		{model.Decoding{MaxNew: 1, Batch: 300}, 300, 101, 5050},
+		{model.Decoding{MaxNew: 1}, 256, 101, (100 + 37) * 64 / 2},                 // 64 prompts
+		{model.Decoding{MaxNew: 1, Beams: 16}, 256, 101, 16 * (100 + 85) * 8},      // 16 prompts of 16 beams fill the rows
+		{model.Decoding{MaxNew: 1<<20 - 100}, 256, 1 << 20, 1<<20 - 1 + 1<<20 - 2}, // two fill 1 GiB
+		{model.Decoding{MaxNew: 1 << 22}, 256, 100 + 1<<22, 99 + 1<<22},            // more than 1 GiB, but one must fit
+	} {
+		s := generateSize(c, prompts, x.d)
+		if s.Rows != x.rows || s.Context != x.context || s.CacheRows != x.cache {
+			t.Errorf("%+v: %+v, wanted %d rows, context %d, cache %d", x.d, s, x.rows, x.context, x.cache)
 		}
 	}
 }
@@ -277,7 +303,7 @@ func TestWrongAdaptersAreRefused(t *testing.T) {
 		dir := t.TempDir()
 		put(t, filepath.Join(dir, adapterConfigFile), string(get(t, filepath.Join(adapter, adapterConfigFile))))
 		put(t, filepath.Join(dir, adapterWeightsFile), string(spoil(get(t, filepath.Join(adapter, adapterWeightsFile)))))
-		err := open(t, SessionOptions{Model: c.Model, Adapter: dir}).Score([]ScoreInput{{IDs: []int32{1, 2}}}, nil)
+		err := open(t, SessionOptions{Model: c.Model, Adapter: dir}).Score(t.Context(), []ScoreInput{{IDs: []int32{1, 2}}}, nil)
 		if err == nil || !strings.Contains(err.Error(), adapterWeightsFile) {
 			t.Errorf("%s adapter: got %v", name, err)
 		}
@@ -287,7 +313,7 @@ func TestWrongAdaptersAreRefused(t *testing.T) {
 func TestBuiltInShapeHasNoWeightsUnlessRandom(t *testing.T) {
 	s := open(t, SessionOptions{Shape: "llama-15m"})
 	in := []ScoreInput{{IDs: []int32{1, 2, 3}}}
-	mustSay(t, s.Score(in, nil), "llama-15m", "--random-weights")
+	mustSay(t, s.Score(t.Context(), in, nil), "llama-15m", "--random-weights")
 	s = open(t, SessionOptions{Shape: "llama-15m", RandomWeights: true, BaseDType: "bf16", Seed: 4})
 	if out := scored(t, s, in)[0]; !(out.NLL > 9 && out.NLL < 12) { // ln 32000 is 10.4
 		t.Errorf("random weights of 32000 words give %v nats a token", out.NLL)

@@ -34,6 +34,7 @@ type inputs struct {
 	slots                tensor.Tensor // I32 [n] cache rows, none without a cache
 	host                 []int32       // [n] pinned; one upload at a time
 	window               int           // of the layers that have one
+	step                 Step          // while Infer runs
 }
 
 func newInputs(a *tensor.Arena, c Config, s Size) inputs {
@@ -82,10 +83,16 @@ func (m *Model) place(ids, pos, start []int32, end func(i int) int32) {
 	m.n = n
 	m.send(m.in.ids, n, func(i int) int32 { return ids[i] })
 	m.send(m.in.pos, n, func(i int) int32 { return pos[i] })
-	m.send(m.in.start, n, func(i int) int32 { return start[i] })
-	m.send(m.in.end, n, end)
+	m.see(func(i int) int32 { return start[i] }, end)
+}
+
+// see sends what the rows of the batch may look at: row i at rows from start(i)
+// on, before end(i).
+func (m *Model) see(start, end func(i int) int32) {
+	m.send(m.in.start, m.n, start)
+	m.send(m.in.end, m.n, end)
 	if w := int32(m.in.window); w > 0 {
-		m.send(m.in.windowed, n, func(i int) int32 { return max(start[i], end(i)-w) })
+		m.send(m.in.windowed, m.n, func(i int) int32 { return max(start(i), end(i)-w) })
 	}
 }
 

@@ -1,7 +1,9 @@
 package model
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"sort"
 )
 
@@ -10,15 +12,14 @@ import (
 // B beams are looked at in order; those that stop among the first B become
 // hypotheses, the others become the next beams, until there are B.
 type beamSearch struct {
-	g      *generator
-	prompt int
-	start  int // length of the prompt
-	base   int // first cache row of the group of slots
-	bank   int // half of the slots the beams are in: 0 or 1
-	beams  []*sequence
-	found  []candidate
-	done   []hypothesis // best first, at most B
-	ready  bool         // all beams have reported their candidates
+	g     *generator
+	beams []*sequence // best first
+	spare []*sequence // cached sequences that are no beams; B with beams
+	room  []*sequence // for the next beams
+	next  []candidate // that become the beams
+	found []candidate
+	done  []hypothesis // best first, at most B
+	ready bool         // all beams have reported their candidates
 }
 
 // candidate is a beam and a token that may extend it.
@@ -36,41 +37,32 @@ type hypothesis struct {
 }
 
 func newBeamSearch(g *generator, first *sequence) *beamSearch {
-	return &beamSearch{g: g, prompt: first.prompt, start: first.start, base: first.base, beams: []*sequence{first}}
+	b := &beamSearch{g: g, beams: []*sequence{first}}
+	for i := range g.d.Beams - 1 {
+		q := *first
+		q.beam, q.ids = b, make([]int32, 0, cap(first.ids))
+		q.base += (i + 1) * g.d.CacheRows(first.start) / g.d.Beams
+		b.spare = append(b.spare, &q)
+	}
+	return b
 }
 
 // candidates notes the best extensions of one beam.
-func (b *beamSearch) candidates(q *sequence, row []float32) {
-	if p := b.g.d.RepetitionPenalty; p == 0 || p == 1 {
-		logSoftmax(row) // else penalise did it
-	}
-	at := 0
-	for i, s := range b.beams {
-		if s == q {
-			at = i
+func (b *beamSearch) candidates(q *sequence, logits []float32) {
+	s := &b.g.sampler
+	total := s.logSum(logits)
+	if s.penalises() { // log probabilities, as Hugging Face does
+		for i, v := range logits {
+			logits[i] = float32(float64(v) - total)
 		}
+		total = 0
+		s.penalise(logits, q.ids)
 	}
-	for _, id := range largest(row, 2*b.g.d.Beams) {
-		b.found = append(b.found, candidate{at, id, q.logProb + float64(row[id])})
+	at := slices.Index(b.beams, q)
+	for _, id := range s.largest(logits, 2*b.g.d.Beams) {
+		b.found = append(b.found, candidate{at, id, q.logProb + float64(logits[id]) - total})
 	}
 	b.ready = at == len(b.beams)-1
-}
-
-// largest is the ids of the k largest values, ties to the lower id.
-func largest(row []float32, k int) []int32 {
-	k = min(k, len(row))
-	top := make([]int32, 0, k+1)
-	for i, v := range row {
-		if len(top) == k && v <= row[top[k-1]] {
-			continue
-		}
-		at := sort.Search(len(top), func(j int) bool { return row[top[j]] < v })
-		top = append(top, 0)
-		copy(top[at+1:], top[at:])
-		top[at] = int32(i)
-		top = top[:min(len(top), k)]
-	}
-	return top
 }
 
 // advanceBeams moves every search whose beams have all been looked at.
@@ -98,17 +90,18 @@ func (g *generator) advanceBeams() error {
 // advance makes the next beams, or ends the search and emits its best text.
 func (b *beamSearch) advance() (ended bool, err error) {
 	d := b.g.d
-	sort.SliceStable(b.found, func(i, j int) bool { return b.found[i].logProb > b.found[j].logProb })
+	slices.SortStableFunc(b.found, func(x, y candidate) int { return cmp.Compare(y.logProb, x.logProb) })
 	found := b.found[:min(2*d.Beams, len(b.found))]
 	b.ready = false
-	grown := len(b.beams[0].ids) + 1 - b.start // new tokens after this step
-	var next []candidate
+	first := b.beams[0]
+	grown := len(first.ids) + 1 - first.start // new tokens after this step
+	b.next = b.next[:0]
 	for rank, c := range found {
-		if len(next) == d.Beams {
+		if len(b.next) == d.Beams {
 			break
 		}
 		if !d.stop(c.id) {
-			next = append(next, c)
+			b.next = append(b.next, c)
 		} else if rank < d.Beams {
 			b.finish(b.beams[c.beam].ids, c.logProb, grown, "stop")
 		}
@@ -116,10 +109,10 @@ func (b *beamSearch) advance() (ended bool, err error) {
 	best := found[0].logProb
 	b.found = b.found[:0]
 	full := len(b.done) == d.Beams && b.done[len(b.done)-1].score >= b.score(best, grown)
-	if full || len(next) == 0 {
+	if full || len(b.next) == 0 {
 		return true, b.end()
 	}
-	b.move(next)
+	b.move()
 	if grown == d.MaxNew {
 		for _, q := range b.beams {
 			b.finish(q.ids, q.logProb, grown, "length")
@@ -139,7 +132,7 @@ func (b *beamSearch) score(logProb float64, length int) float64 {
 
 // finish keeps a text if it is among the best B.
 func (b *beamSearch) finish(ids []int32, logProb float64, length int, reason string) {
-	h := hypothesis{ids: append([]int32(nil), ids[b.start:]...), score: b.score(logProb, length), reason: reason}
+	h := hypothesis{ids: slices.Clone(ids[b.beams[0].start:]), score: b.score(logProb, length), reason: reason}
 	at := sort.Search(len(b.done), func(i int) bool { return b.done[i].score < h.score })
 	b.done = append(b.done, hypothesis{})
 	copy(b.done[at+1:], b.done[at:])
@@ -147,40 +140,58 @@ func (b *beamSearch) finish(ids []int32, logProb float64, length int, reason str
 	b.done = b.done[:min(len(b.done), b.g.d.Beams)]
 }
 
-// move makes the candidates the beams: each copies its parent's cached rows to
-// the other bank of slots, since several may have the same parent.
-func (b *beamSearch) move(next []candidate) {
-	g := b.g
-	b.bank = 1 - b.bank
-	beams := make([]*sequence, len(next))
-	for i, c := range next {
-		parent := b.beams[c.beam]
-		q := &sequence{prompt: b.prompt, start: b.start, beam: b, fed: parent.fed, logProb: c.logProb}
-		q.ids = append(append(make([]int32, 0, cap(parent.ids)), parent.ids...), c.id)
-		q.base = b.base + (b.bank*g.d.Beams+i)*g.length
-		g.m.copyCache(q.base, parent.base, parent.fed)
-		beams[i] = q
+// move makes the candidates the beams. The first candidate of a beam takes its
+// place in the cache; a further one takes that of a sequence that is no beam any
+// more, and copies from its parent what is not the same: sequences of one prompt
+// have at least that in common, and equal beginnings have equal rows.
+func (b *beamSearch) move() {
+	old := b.beams
+	n := len(old[0].ids)
+	for i, q := range old {
+		if !slices.ContainsFunc(b.next, func(c candidate) bool { return c.beam == i }) {
+			b.spare = append(b.spare, q)
+		}
+	}
+	beams := b.room[:0]
+	for _, c := range b.next {
+		q := old[c.beam]
+		if slices.Contains(beams, q) {
+			q = b.fork(q, n)
+		}
+		beams = append(beams, q)
+	}
+	for i, c := range b.next {
+		beams[i].ids, beams[i].logProb = append(beams[i].ids[:n], c.id), c.logProb
 	}
 	b.replace(beams)
+	b.room = old
+}
+
+// fork makes a spare sequence equal to the first n tokens of q.
+func (b *beamSearch) fork(q *sequence, n int) *sequence {
+	last := len(b.spare) - 1
+	s := b.spare[last]
+	b.spare = b.spare[:last]
+	same := 0
+	for same < s.fed && same < q.fed && s.ids[same] == q.ids[same] {
+		same++
+	}
+	b.g.m.copyCache(s.base+same, q.base+same, q.fed-same)
+	s.ids, s.fed = append(s.ids[:0], q.ids[:n]...), q.fed
+	return s
 }
 
 // replace puts the new beams where the old ones are among the live sequences.
 func (b *beamSearch) replace(beams []*sequence) {
-	g := b.g
-	at := 0
-	for at < len(g.live) && g.live[at].beam != b {
-		at++
-	}
-	var live []*sequence
-	live = append(live, g.live[:at]...)
-	live = append(live, beams...)
-	live = append(live, g.live[at+len(b.beams):]...)
-	g.live, b.beams = live, beams
+	at := slices.Index(b.g.live, b.beams[0])
+	b.g.live = slices.Replace(b.g.live, at, at+len(b.beams), beams...)
+	b.beams = beams
 }
 
 func (b *beamSearch) end() error {
+	first := b.beams[0]
 	b.replace(nil)
-	b.g.free = append(b.g.free, b.base)
+	b.g.rooms.give(first.room)
 	best := b.done[0]
-	return b.g.emit(b.prompt, Continuation{IDs: best.ids, Reason: best.reason})
+	return b.g.emit(first.prompt, Continuation{IDs: best.ids, Reason: best.reason})
 }

@@ -90,10 +90,13 @@ func (b *Block) forward(mode mode) {
 	b.project(a, h)
 	keys, values := a.k, a.v
 	if mode == infer {
-		slots := m.in.slots.Rows(0, m.n)
-		dev.Scatter(b.cacheK, a.k, slots)
-		dev.Scatter(b.cacheV, a.v, slots)
-		keys, values = b.cacheK, b.cacheV
+		keys, values = b.cached(a)
+		if b.Index == len(m.Blocks)-1 {
+			if a = b.wanted(a); m.n == 0 {
+				return
+			}
+			h = m.scratch.h.Rows(0, m.n)
+		}
 	}
 	dev.Attention(a.o, a.lse, a.q, keys, values, m.mask(b.Index))
 	b.linears[oProj].forward(dev, a.mid, a.o)

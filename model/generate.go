@@ -1,8 +1,10 @@
 package model
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 )
 
 // Decoding says how text is continued. Its zero value with MaxNew set is greedy
@@ -17,6 +19,7 @@ type Decoding struct {
 	RepetitionPenalty float64 // divides positive and multiplies negative scores of tokens seen; 0 or 1 for none
 	Stops             []int32 // ids that end a text; they are not part of the result
 	Seed              uint64  // of sampling; each prompt has its own stream
+	Batch             int     // most prompts at once; 0 for as many as the cache has room for
 }
 
 // Check reports settings that contradict each other.
@@ -26,32 +29,21 @@ func (d Decoding) Check() error {
 		return fmt.Errorf("max_new_tokens is %d, wanted 1 or more", d.MaxNew)
 	case d.Temperature < 0 || d.TopP < 0 || d.TopP > 1 || d.TopK < 0 || d.RepetitionPenalty < 0:
 		return fmt.Errorf("temperature %v, top_p %v, top_k %d, repetition_penalty %v: wanted none below 0, and top_p up to 1", d.Temperature, d.TopP, d.TopK, d.RepetitionPenalty)
+	case d.Batch < 0:
+		return fmt.Errorf("a batch of %d prompts: wanted 1 or more, or 0 for as many as there is room for", d.Batch)
 	case d.Beams > 1 && d.Temperature > 0:
 		return fmt.Errorf("num_beams %d and temperature %v: beam search does not sample; set one of them", d.Beams, d.Temperature)
 	}
 	return nil
 }
 
-func (d Decoding) stop(id int32) bool {
-	for _, s := range d.Stops {
-		if s == id {
-			return true
-		}
-	}
-	return false
-}
+func (d Decoding) stop(id int32) bool { return slices.Contains(d.Stops, id) }
 
-// slots is how many cached sequences one prompt needs.
-func (d Decoding) slots() int {
-	if d.Beams > 1 {
-		return 2 * d.Beams // a bank of beams, and the bank the next ones are copied to
-	}
-	return 1
-}
+// CacheRows is how many cache rows a prompt of so many tokens takes while it is
+// continued. The last new token needs none.
+func (d Decoding) CacheRows(prompt int) int { return d.beams() * (prompt + d.MaxNew - 1) }
 
-// CacheRows is how many cache rows a model needs to continue that many prompts
-// of up to length tokens, new ones included, at once.
-func (d Decoding) CacheRows(prompts, length int) int { return prompts * d.slots() * length }
+func (d Decoding) beams() int { return max(1, d.Beams) }
 
 // Continuation is a prompt's new tokens.
 type Continuation struct {
@@ -66,23 +58,28 @@ type sequence struct {
 	fed     int     // tokens in the cache
 	start   int     // length of the prompt
 	base    int     // first cache row
+	room    room    // cache rows of the prompt
 	rng     *rand.Rand
 	beam    *beamSearch // of which it is a part, nil without
 	logProb float64     // of the new tokens, for beams
 }
 
 // Generate continues every prompt and calls emit as each one ends, in the order
-// they end. Prompts share the model's cache: as many run at once as fit. An
-// error of emit stops everything and is returned.
-func (m *Model) Generate(prompts [][]int32, d Decoding, emit func(i int, c Continuation) error) error {
+// they end. Prompts share the model's cache: as many run at once as fit, and
+// what comes out does not depend on which. An error of emit stops everything and
+// is returned; so is that of ctx, which is asked before every new token.
+func (m *Model) Generate(ctx context.Context, prompts [][]int32, d Decoding, emit func(i int, c Continuation) error) error {
 	if err := d.Check(); err != nil {
 		return err
 	}
-	g := &generator{m: m, d: d, prompts: prompts, emit: emit}
-	if err := g.plan(); err != nil {
+	g := &generator{m: m, d: d, prompts: prompts, emit: emit, rooms: rooms{rows: m.Size.CacheRows}, sampler: newSampler(d, m.Config.Vocab)}
+	if err := g.check(); err != nil {
 		return err
 	}
 	for g.next < len(prompts) || len(g.live) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		g.admit()
 		if err := g.step(); err != nil {
 			return err
@@ -98,48 +95,51 @@ type generator struct {
 	d       Decoding
 	prompts [][]int32
 	emit    func(int, Continuation) error
+	sampler sampler
+	rooms   rooms
 
-	length int         // cache rows of one slot
-	free   []int       // first cache rows of free groups of slots
 	next   int         // first prompt not admitted
 	live   []*sequence // in order of admission
 	steps  Step
 	wanted []*sequence // whose logits the step asks for
-	logits []float32
 }
 
-func (g *generator) plan() error {
-	longest := 0
+// check refuses prompts that cannot be continued.
+func (g *generator) check() error {
+	size := g.m.Size
+	if g.d.beams() > size.Rows {
+		return fmt.Errorf("%d beams need as many rows, the model was opened with %d", g.d.Beams, size.Rows)
+	}
 	for i, p := range g.prompts {
-		if len(p) == 0 {
+		n := len(p)
+		switch {
+		case n == 0:
 			return fmt.Errorf("prompt %d has no tokens; the tokenizer adds no BOS: give it some text", i+1)
+		case n+g.d.MaxNew > size.Context:
+			return fmt.Errorf("a prompt of %d tokens and %d new ones need a context of %d, the model was opened with %d", n, g.d.MaxNew, n+g.d.MaxNew, size.Context)
+		case g.d.CacheRows(n) > size.CacheRows:
+			return fmt.Errorf("a prompt of %d tokens and %d new ones need %d cache rows, the model has %d", n, g.d.MaxNew, g.d.CacheRows(n), size.CacheRows)
 		}
-		longest = max(longest, len(p))
 	}
-	g.length = longest + g.d.MaxNew
-	if g.length > g.m.Size.Context {
-		return fmt.Errorf("a prompt of %d tokens and %d new ones need a context of %d, the model was opened with %d", longest, g.d.MaxNew, g.length, g.m.Size.Context)
-	}
-	group := g.d.slots() * g.length
-	n := min(g.m.Size.CacheRows/max(group, 1), g.m.Size.Rows/max(1, g.d.Beams))
-	if n == 0 {
-		return fmt.Errorf("a prompt needs %d cache rows, the model has %d", group, g.m.Size.CacheRows)
-	}
-	for i := range n {
-		g.free = append(g.free, (n-1-i)*group)
-	}
-	g.logits = make([]float32, min(n*max(1, g.d.Beams), g.m.Size.Rows)*g.m.Config.Vocab)
 	return nil
 }
 
-// admit starts prompts while there are free slots.
+// admit starts prompts while there is room.
 func (g *generator) admit() {
-	for g.next < len(g.prompts) && len(g.free) > 0 {
-		base := g.free[len(g.free)-1]
-		g.free = g.free[:len(g.free)-1]
+	most := g.m.Size.Rows / g.d.beams()
+	if g.d.Batch > 0 {
+		most = min(most, g.d.Batch)
+	}
+	for g.next < len(g.prompts) && len(g.rooms.taken) < most {
 		p := g.prompts[g.next]
-		s := &sequence{prompt: g.next, ids: append(make([]int32, 0, len(p)+g.d.MaxNew), p...), start: len(p), base: base}
-		s.rng = rand.New(rand.NewPCG(g.d.Seed, uint64(g.next)))
+		space, ok := g.rooms.take(g.d.CacheRows(len(p)))
+		if !ok {
+			return
+		}
+		s := &sequence{prompt: g.next, ids: append(make([]int32, 0, len(p)+g.d.MaxNew), p...), start: len(p), base: space.from, room: space}
+		if g.d.Temperature > 0 {
+			s.rng = rand.New(rand.NewPCG(g.d.Seed, uint64(g.next)))
+		}
 		if g.d.Beams > 1 {
 			s.beam = newBeamSearch(g, s)
 		}
@@ -149,7 +149,8 @@ func (g *generator) admit() {
 }
 
 // step feeds tokens of the live sequences, as many as fit, and extends those
-// that are fed completely.
+// that are fed completely. The oldest come first, so that new prompts, which
+// fill what is left, do not hold them up.
 func (g *generator) step() error {
 	s := &g.steps
 	s.IDs, s.Pos, s.Base, s.Want = s.IDs[:0], s.Pos[:0], s.Base[:0], s.Want[:0]
@@ -166,20 +167,28 @@ func (g *generator) step() error {
 			}
 		}
 	}
-	v := g.m.Config.Vocab
-	g.m.Infer(*s, g.logits[:len(s.Want)*v])
-	for i, q := range g.wanted {
-		row := g.logits[i*v : (i+1)*v]
-		g.penalise(row, q.ids)
-		if q.beam != nil {
-			q.beam.candidates(q, row)
-			continue
+	var err error
+	g.m.Infer(*s, func(i int, logits []float32) {
+		if err == nil {
+			err = g.use(g.wanted[i], logits)
 		}
-		if err := g.extend(q, g.pick(row, q.rng)); err != nil {
-			return err
-		}
+	})
+	if err != nil {
+		return err
 	}
 	return g.advanceBeams()
+}
+
+// use extends a sequence by what its logits say.
+func (g *generator) use(q *sequence, logits []float32) error {
+	if q.beam != nil {
+		q.beam.candidates(q, logits)
+		return nil
+	}
+	if g.sampler.penalises() {
+		g.sampler.penalise(logits, q.ids)
+	}
+	return g.extend(q, g.sampler.pick(logits, q.rng))
 }
 
 // extend adds a token to a sequence, or ends it.
@@ -195,40 +204,8 @@ func (g *generator) extend(q *sequence, id int32) error {
 }
 
 func (g *generator) end(q *sequence, reason string) error {
-	g.remove(q)
-	g.free = append(g.free, q.base)
+	i := slices.Index(g.live, q)
+	g.live = slices.Delete(g.live, i, i+1)
+	g.rooms.give(q.room)
 	return g.emit(q.prompt, Continuation{IDs: q.ids[q.start:], Reason: reason})
-}
-
-func (g *generator) remove(q *sequence) {
-	for i, s := range g.live {
-		if s == q {
-			g.live = append(g.live[:i], g.live[i+1:]...)
-			return
-		}
-	}
-}
-
-// penalise applies the repetition penalty (Keskar et al. 2019,
-// https://arxiv.org/abs/1909.05858, section 4.1) to every token seen.
-func (g *generator) penalise(row []float32, seen []int32) {
-	p := float32(g.d.RepetitionPenalty)
-	if p == 0 || p == 1 {
-		return
-	}
-	if g.d.Beams > 1 {
-		logSoftmax(row) // Hugging Face penalises log probabilities in beam search
-	}
-	done := make(map[int32]bool, len(seen))
-	for _, id := range seen {
-		if done[id] {
-			continue
-		}
-		done[id] = true
-		if row[id] < 0 {
-			row[id] *= p
-		} else {
-			row[id] /= p
-		}
-	}
 }

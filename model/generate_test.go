@@ -1,6 +1,8 @@
 package model_test
 
 import (
+	"context"
+	"errors"
 	"math"
 	"slices"
 	"testing"
@@ -26,7 +28,7 @@ func tinyModel(t *testing.T, s model.Size) *model.Model {
 func generate(t *testing.T, m *model.Model, prompts [][]int32, d model.Decoding) [][]int32 {
 	t.Helper()
 	out := make([][]int32, len(prompts))
-	err := m.Generate(prompts, d, func(i int, c model.Continuation) error {
+	err := m.Generate(t.Context(), prompts, d, func(i int, c model.Continuation) error {
 		if out[i] != nil {
 			t.Errorf("prompt %d ended twice", i)
 		}
@@ -56,22 +58,47 @@ func TestPromptsSharingACacheAnswerAsAlone(t *testing.T) {
 	} {
 		d := d
 		t.Run(name, func(t *testing.T) {
-			few := tinyModel(t, model.Size{Rows: 6, Context: 64, CacheRows: d.CacheRows(1, 16)})
-			many := tinyModel(t, model.Size{Rows: 9, Context: 64, CacheRows: d.CacheRows(3, 16)})
-			alone, together := generate(t, few, prompts, d), generate(t, many, prompts, d)
-			for i := range prompts {
-				if !slices.Equal(alone[i], together[i]) {
-					t.Errorf("prompt %d: alone %v, together %v", i, alone[i], together[i])
+			d.Batch = 1
+			alone := generate(t, tinyModel(t, model.Size{Rows: 6, Context: 64, CacheRows: d.CacheRows(7)}), prompts, d)
+			d.Batch = 0
+			for _, size := range []model.Size{{Rows: 9, CacheRows: 3 * d.CacheRows(7)}, {Rows: 64, CacheRows: 9 * d.CacheRows(7)}, {Rows: 31, CacheRows: d.CacheRows(7) + d.CacheRows(1)}} {
+				size.Context = 64
+				together := generate(t, tinyModel(t, size), prompts, d)
+				for i := range prompts {
+					if !slices.Equal(alone[i], together[i]) {
+						t.Errorf("%d rows, %d cached, prompt %d: alone %v, together %v", size.Rows, size.CacheRows, i, alone[i], together[i])
+					}
 				}
 			}
 		})
 	}
 }
 
+// A short prompt runs in the room that a long one leaves, and the batch is never
+// larger than asked for. The context is asked once a step.
+func TestPromptsRunAtOnceAsRoomAndBatchAllow(t *testing.T) {
+	prompts := [][]int32{{1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6}, {2}, {3, 3}, {4}}
+	d := model.Decoding{MaxNew: 4}
+	for _, c := range []struct{ cache, batch, steps int }{
+		{d.CacheRows(12), 0, 8},                    // the long one, then three short ones
+		{d.CacheRows(12) + d.CacheRows(1), 0, 8},   // the long one and a short one, then the others
+		{d.CacheRows(12) + 3*d.CacheRows(2), 0, 4}, // all
+		{d.CacheRows(12) + 3*d.CacheRows(2), 2, 8}, // two by two
+		{4 * d.CacheRows(12), 1, 16},               // one by one
+	} {
+		m := tinyModel(t, model.Size{Rows: 16, Context: 64, CacheRows: c.cache})
+		d.Batch = c.batch
+		left := 100
+		if err := m.Generate(cancelled{t.Context(), &left}, prompts, d, func(int, model.Continuation) error { return nil }); err != nil || 100-left != c.steps {
+			t.Errorf("cache of %d, batch %d: %d steps, wanted %d: %v", c.cache, c.batch, 100-left, c.steps, err)
+		}
+	}
+}
+
 // With as many beams as there are prefixes the search is exhaustive.
 func TestManyBeamsFindTheLikeliestText(t *testing.T) {
 	d := model.Decoding{MaxNew: 3, Beams: 49}
-	m := tinyModel(t, model.Size{Rows: 64, Context: 64, CacheRows: d.CacheRows(1, 8)})
+	m := tinyModel(t, model.Size{Rows: 64, Context: 64, CacheRows: d.CacheRows(2)})
 	prompt := []int32{1, 5}
 	got := generate(t, m, [][]int32{prompt}, d)[0]
 	best, want := math.Inf(-1), []int32(nil)
@@ -139,8 +166,58 @@ func TestGenerateRefusesWhatCannotBe(t *testing.T) {
 		"over the cache":   {[][]int32{{1}}, model.Decoding{MaxNew: 17}},
 		"both kinds":       {[][]int32{{1}}, model.Decoding{MaxNew: 1, Beams: 2, Temperature: 1}},
 	} {
-		if err := m.Generate(c.prompts, c.d, func(int, model.Continuation) error { return nil }); err == nil {
+		if err := m.Generate(t.Context(), c.prompts, c.d, func(int, model.Continuation) error { return nil }); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// cancelled ends when it was asked n times.
+type cancelled struct {
+	context.Context
+	n *int
+}
+
+func (c cancelled) Err() error {
+	if *c.n--; *c.n < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+func TestCancelledGenerationStopsBeforeTheNextToken(t *testing.T) {
+	m := tinyModel(t, model.Size{Rows: 16, Context: 64, CacheRows: 64})
+	prompts := [][]int32{{1}, {2, 3}}
+	for asked := range 4 {
+		ended, n := 0, asked
+		err := m.Generate(cancelled{t.Context(), &n}, prompts, model.Decoding{MaxNew: 3, Batch: 1}, func(int, model.Continuation) error {
+			ended++
+			return nil
+		})
+		// Three tokens make an answer; the third call to come is the last.
+		if !errors.Is(err, context.Canceled) || n != -1 || ended != asked/3 {
+			t.Errorf("%d tokens: %d answers, asked %d times more: %v", asked, ended, n, err)
+		}
+	}
+}
+
+func TestTokensAllocateNothing(t *testing.T) {
+	for name, d := range map[string]model.Decoding{
+		"greedy": {}, "sampled": {Temperature: 1.5}, "top k": {Temperature: 1.5, TopK: 5}, "top p": {Temperature: 1.5, TopP: 0.9}, "penalty": {RepetitionPenalty: 2},
+		"beams": {Beams: 3},
+	} {
+		allocations := func(fresh int) float64 {
+			d := d
+			d.MaxNew = fresh
+			m := tinyModel(t, model.Size{Rows: 16, Context: 64, CacheRows: 8 * 64})
+			return testing.AllocsPerRun(3, func() {
+				if err := m.Generate(t.Context(), [][]int32{{1, 2}, {3}}, d, func(int, model.Continuation) error { return nil }); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+		if few, many := allocations(10), allocations(50); few != many {
+			t.Errorf("%s: %v allocations for 10 tokens, %v for 50", name, few, many)
 		}
 	}
 }

@@ -147,7 +147,7 @@ func checkLastLogits(t *testing.T, m *model.Model, c logitCase) {
 		for p := part[0]; p < part[1]; p++ {
 			s.IDs, s.Pos, s.Base = append(s.IDs, c.IDs[p]), append(s.Pos, int32(p)), append(s.Base, 0)
 		}
-		m.Infer(s, logits)
+		m.Infer(s, func(_ int, row []float32) { copy(logits, row) })
 	}
 	for i, w := range c.LogitsLast {
 		if math.Abs(float64(logits[i])-w) > 2e-4 {
@@ -234,7 +234,7 @@ func TestGreedyContinuationsEqualTheReference(t *testing.T) {
 	m := open(t, dev, dir, model.Size{Rows: 64, Context: 512, CacheRows: 3 * 260})
 	for _, c := range want.Cases {
 		d := model.Decoding{MaxNew: 201 - len(c.PromptIDs), Stops: []int32{1}}
-		err := m.Generate([][]int32{c.PromptIDs}, d, func(_ int, got model.Continuation) error {
+		err := m.Generate(t.Context(), [][]int32{c.PromptIDs}, d, func(_ int, got model.Continuation) error {
 			if !slices.Equal(got.IDs, c.Generated) {
 				t.Errorf("%q: %v\nwant %v", c.Prompt, got.IDs, c.Generated)
 			}

@@ -13,25 +13,74 @@ type Step struct {
 	Want []int32 // rows of this step whose logits are wanted, ascending
 }
 
-// Infer runs the rows, puts their keys and values into the cache, and writes
-// the logits of the wanted rows to dst, [len(Want), vocabulary].
-func (m *Model) Infer(s Step, dst []float32) {
+// end is one past the last cache row that row i sees.
+func (s Step) end(i int) int32 { return s.Base[i] + s.Pos[i] + 1 }
+
+// hostRows is how many rows of logits are on the host at a time.
+const hostRows = 8
+
+// Infer runs the rows, puts their keys and values into the cache, and calls each
+// with the logits, [vocabulary], of every wanted row in turn: i counts from 0 to
+// len(Want). The logits are each's to change, and are overwritten when it has
+// returned.
+func (m *Model) Infer(s Step, each func(i int, logits []float32)) {
 	m.draw = 0
-	m.place(s.IDs, s.Pos, s.Base, func(i int) int32 { return s.Base[i] + s.Pos[i] + 1 })
+	m.in.step = s
+	m.place(s.IDs, s.Pos, s.Base, s.end)
 	m.send(m.in.slots, m.n, func(i int) int32 { return s.Base[i] + s.Pos[i] })
 	m.blocks(infer)
+	m.in.step = Step{}
 	v := m.Config.Vocab
-	for at := 0; at < len(s.Want); at += m.Size.LossRows {
-		rows := s.Want[at:min(at+m.Size.LossRows, len(s.Want))]
-		m.headLogits(rows)
-		out := dst[at*v : (at+len(rows))*v]
-		m.dev.Await(m.dev.Download(tensor.Bytes(out), m.loss.logits.Rows(0, len(rows))))
+	for at := 0; at < m.n; at += m.Size.LossRows {
+		n := min(m.Size.LossRows, m.n-at)
+		m.headLogits(m.top.Rows(at, at+n))
+		for lo := 0; lo < n; lo += hostRows {
+			hi := min(lo+hostRows, n)
+			host := m.loss.logitsHost[:(hi-lo)*v]
+			m.dev.Await(m.dev.Download(tensor.Bytes(host), m.loss.logits.Rows(lo, hi)))
+			for i := range hi - lo {
+				each(at+lo+i, host[i*v:(i+1)*v])
+			}
+		}
 	}
+}
+
+// cached puts the keys and values of the batch where they stay.
+func (b *Block) cached(a acts) (keys, values tensor.Tensor) {
+	slots := b.m.in.slots.Rows(0, b.m.n)
+	b.m.dev.Scatter(b.cacheK, a.k, slots)
+	b.m.dev.Scatter(b.cacheV, a.v, slots)
+	return b.cacheK, b.cacheV
+}
+
+// wanted makes the rows whose logits are wanted the batch, and moves their
+// inputs and queries to the front. It is for the last block, once keys and
+// values are cached: nothing else of the other rows is read any more.
+func (b *Block) wanted(a acts) acts {
+	m, s, dev := b.m, b.m.in.step, b.m.dev
+	n := len(s.Want)
+	if n == m.n {
+		return a
+	}
+	x, q := a.x, a.q
+	m.n = n
+	if n == 0 {
+		return a
+	}
+	rows := m.in.slots.Rows(0, n) // what it held has been used
+	m.send(rows, n, func(i int) int32 { return s.Want[i] })
+	a = b.acts.first(n, m.Config)
+	dev.Gather(a.mid, x, rows)
+	dev.Convert(a.x, a.mid)
+	dev.Gather(a.o, q, rows)
+	dev.Convert(a.q, a.o)
+	m.see(func(i int) int32 { return s.Base[s.Want[i]] }, func(i int) int32 { return s.end(int(s.Want[i])) })
+	return a
 }
 
 // copyCache copies n cache rows of every layer; the ranges do not overlap.
 func (m *Model) copyCache(dst, src, n int) {
-	if dst == src || n == 0 {
+	if n == 0 {
 		return
 	}
 	for _, b := range m.Blocks {

@@ -17,8 +17,9 @@ type lossState struct {
 	loss    tensor.Tensor // [c]
 	dx      tensor.Tensor // [c, d]
 
-	rows []int32   // [n] host: the selected rows of the last batch
-	host []float32 // [n] pinned: their losses
+	rows       []int32   // [n] host: the selected rows of the last batch
+	host       []float32 // [n] pinned: their losses
+	logitsHost []float32 // [hostRows, v] pinned, nil without a cache
 }
 
 func newLossState(a *tensor.Arena, c Config, s Size) lossState {
@@ -33,6 +34,9 @@ func newLossState(a *tensor.Arena, c Config, s Size) lossState {
 	}
 	l.rows = a.Int32("selected", tensor.Pinned, s.Rows)[:0]
 	l.host = a.Float32("losses", tensor.Pinned, s.Rows)
+	if s.CacheRows > 0 {
+		l.logitsHost = a.Float32("logits", tensor.Pinned, min(hostRows, s.LossRows)*c.Vocab)
+	}
 	return l
 }
 
@@ -52,17 +56,19 @@ func (m *Model) forwardHead(b Batch) {
 	for at := 0; at < len(l.rows); at += m.Size.LossRows {
 		rows := l.rows[at:min(at+m.Size.LossRows, len(l.rows))]
 		m.send(l.targets, len(rows), func(i int) int32 { return b.Targets[rows[i]] })
-		m.headLogits(rows)
+		m.send(l.sel, len(rows), func(i int) int32 { return rows[i] })
+		x := l.x.Rows(0, len(rows))
+		m.dev.Gather(x, m.top.Rows(0, m.n), l.sel.Rows(0, len(rows)))
+		m.headLogits(x)
 		m.headLoss(l.host[at:at+len(rows)], b.Scale)
 	}
 }
 
-// headLogits fills the logits of the given rows, at most Size.LossRows.
-func (m *Model) headLogits(rows []int32) {
-	l, n := &m.loss, len(rows)
-	m.send(l.sel, n, func(i int) int32 { return rows[i] })
-	m.dev.Gather(l.x.Rows(0, n), m.top.Rows(0, m.n), l.sel.Rows(0, n))
-	m.dev.RMSNorm(l.y.Rows(0, n), l.rstd.Rows(0, n), l.x.Rows(0, n), m.norm.W, m.Config.Eps)
+// headLogits fills the logits of rows of the last block's output, at most
+// Size.LossRows.
+func (m *Model) headLogits(x tensor.Tensor) {
+	l, n := &m.loss, x.Dim(0)
+	m.dev.RMSNorm(l.y.Rows(0, n), l.rstd.Rows(0, n), x, m.norm.W, m.Config.Eps)
 	m.dev.MatMul(l.logits.Rows(0, n), l.y.Rows(0, n), m.head.W, tensor.MatMulOpts{TransB: true})
 }
 

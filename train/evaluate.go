@@ -130,7 +130,7 @@ func (e *Evaluator) ask(ctx context.Context, m *Measured) error {
 		prompts[i] = q.Prompt
 	}
 	marks := make([]task.ItemScore, len(e.Questions))
-	err := e.Model.Generate(prompts, e.Decoding, func(i int, c model.Continuation) error {
+	err := e.Model.Generate(ctx, prompts, e.Decoding, func(i int, c model.Continuation) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

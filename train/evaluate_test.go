@@ -21,7 +21,7 @@ func questions(t *testing.T, m *model.Model, d model.Decoding) []Question {
 	t.Helper()
 	prompts := [][]int32{{5, 6, 7}, {9}, {11, 12, 13, 14, 15}, {20, 21}}
 	qs := make([]Question, len(prompts))
-	if err := m.Generate(prompts, d, func(i int, c model.Continuation) error {
+	if err := m.Generate(t.Context(), prompts, d, func(i int, c model.Continuation) error {
 		qs[i] = Question{ID: fmt.Sprint("q", i), Prompt: prompts[i], Answers: []string{words(c.IDs)}}
 		return nil
 	}); err != nil {

@@ -100,7 +100,7 @@ func checkEval(cmd *cobra.Command, f evalFlags) error {
 	if f.options.Limit < 0 || f.options.MaxLength < 0 {
 		return usagef("--limit is %d and --max-length %d, wanted 0 (no limit) or more", f.options.Limit, f.options.MaxLength)
 	}
-	answering := []string{"output", "max-new-tokens", "temperature", "top-p", "top-k", "seed", "num-beams", "length-penalty", "repetition-penalty"}
+	answering := []string{"output", "max-new-tokens", "temperature", "top-p", "top-k", "seed", "num-beams", "length-penalty", "repetition-penalty", "batch-size"}
 	if f.options.Predictions != "" {
 		computing := []string{"adapter", "base-dtype", "chat-template", "threads", "train-on-inputs", "max-length", "loss-only"}
 		return idle(cmd, "--predictions computes nothing", append(computing, answering...))

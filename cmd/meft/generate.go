@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -62,6 +64,7 @@ func decodingFlags(cmd *cobra.Command, d *model.Decoding, maxNew int) {
 	flags.Uint64Var(&d.Seed, "seed", 42, "`seed` of sampling")
 	flags.IntVar(&d.Beams, "num-beams", 1, "beam search with `n` beams")
 	flags.Float64Var(&d.LengthPenalty, "length-penalty", 1, "`exponent` of the length that beams are divided by")
+	flags.IntVar(&d.Batch, "batch-size", 0, "prompts answered at once; 0 for as `many` as 1 GiB of keys and values has room for, up to 64. Answers do not depend on it")
 	flags.Float64Var(&d.RepetitionPenalty, "repetition-penalty", 1, "above 1: tokens that were seen become less likely by this `factor`")
 }
 
@@ -197,7 +200,8 @@ type continuation struct {
 	FinishReason string          `json:"finish_reason"`
 }
 
-// continueAll runs the prompts and prints the results in their order.
+// continueAll runs the prompts and prints the results in their order. When it is
+// interrupted, it prints those that are there.
 func (a *app) continueAll(s *meft.Session, prompts []prompt, f generateFlags) error {
 	show := a.workProgress("prompt", len(prompts))
 	defer show.end()
@@ -217,12 +221,18 @@ func (a *app) continueAll(s *meft.Session, prompts []prompt, f generateFlags) er
 	for i, p := range prompts {
 		ids[i] = p.ids
 	}
+	ctx, stop := a.interruptible(func() { show.say("interrupted") })
+	defer stop()
 	done := 0
-	return s.Generate(ids, f.decoding, func(i int, c model.Continuation) error {
+	err := s.Generate(ctx, ids, f.decoding, func(i int, c model.Continuation) error {
 		done++
 		show.update(done, len(ids), "")
 		return results.put(i, c)
 	})
+	if errors.Is(err, context.Canceled) {
+		err = errors.Join(results.flush(), fmt.Errorf("interrupted: %d of %d prompts were answered", done, len(ids)))
+	}
+	return err
 }
 
 // newText is the text of new ids behind a prompt's. It is the text of all ids

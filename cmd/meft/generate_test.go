@@ -151,6 +151,7 @@ func TestGenerateRefusesContradictions(t *testing.T) {
 	}{
 		{"one of --prompt and --prompts-file", []string{"--prompts-file", "f"}},
 		{"max_new_tokens is 0", []string{"--max-new-tokens", "0"}},
+		{"batch of -1", []string{"--batch-size=-1"}},
 		{"temperature -1", []string{"--temperature=-1"}},
 		{"top_p 2", []string{"--temperature", "1", "--top-p", "2"}},
 		{"beam search does not sample", []string{"--temperature", "1", "--num-beams", "2"}},
@@ -183,6 +184,47 @@ func TestResultsComeInOrder(t *testing.T) {
 	}
 	if want := []string{"0a", "1b", "2c", "3d", "4e"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestResultsThatAreHeldBackCanBeHandedOn(t *testing.T) {
+	var got []string
+	o := ordered[string]{write: func(i int, s string) error {
+		got = append(got, fmt.Sprint(i, s))
+		return nil
+	}}
+	for _, i := range []int{4, 0, 2} {
+		if err := o.put(i, string(rune('a'+i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := o.flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"0a", "2c", "4e"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestInterruptedGenerationKeepsItsAnswers(t *testing.T) {
+	lines := make([]string, 12)
+	for i := range lines {
+		lines[i] = fmt.Sprintf(`{"prompt":"Once upon a time","id":%d}`, i)
+	}
+	out := &interrupting{at: `"id":1,`}
+	e := quiet()
+	e.notify = func(c chan<- os.Signal) func() {
+		out.signal = c
+		return func() {}
+	}
+	var said locked
+	args := []string{"generate", "--model", stories(t), "--json", "--ignore-eos", "--batch-size", "1", "--max-new-tokens", "500", "--prompts-file", file(t, "p.jsonl", lines...)}
+	code := run(args, strings.NewReader(""), out, &said, e)
+	got := decodeLines[continuation](t, out.String())
+	if n := len(got); code != 1 || n < 2 || n == len(lines) || !strings.Contains(said.String(), fmt.Sprintf("interrupted: %d of %d prompts were answered", n, len(lines))) {
+		t.Errorf("exit code %d, %d answers, said %q", code, len(got), said.String())
 	}
 }
 

@@ -1,5 +1,10 @@
 package main
 
+import (
+	"maps"
+	"slices"
+)
+
 // ordered hands results on in the order of their numbers, which begin at 0,
 // holding back those that come early.
 type ordered[T any] struct {
@@ -25,4 +30,15 @@ func (o *ordered[T]) put(i int, v T) error {
 			return err
 		}
 	}
+}
+
+// flush hands on what is held back, though results before it are missing.
+func (o *ordered[T]) flush() error {
+	for _, i := range slices.Sorted(maps.Keys(o.early)) {
+		if err := o.write(i, o.early[i]); err != nil {
+			return err
+		}
+	}
+	clear(o.early)
+	return nil
 }

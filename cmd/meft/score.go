@@ -64,7 +64,9 @@ func (a *app) score(cmd *cobra.Command, f scoreFlags) error {
 	}
 	show := a.workProgress("text", len(inputs))
 	defer show.end()
-	return s.Score(inputs, func(i int, o meft.ScoreOutput) error {
+	ctx, stop := a.interruptible(func() { show.say("interrupted: what is above was scored") })
+	defer stop()
+	return s.Score(ctx, inputs, func(i int, o meft.ScoreOutput) error {
 		show.update(i+1, len(inputs), "")
 		return jsonLine(a.out, scored{passed[i], inputs[i].IDs, o.LogProbs, o.NLL})
 	})

@@ -154,7 +154,7 @@ func (r *Rig) logits() []float32 {
 	ids := []int32{4, 9, 1, 15}
 	base := make([]int32, len(ids))
 	out := make([]float32, Config().Vocab)
-	r.Model.Infer(model.Step{IDs: ids, Pos: []int32{0, 1, 2, 3}, Base: base, Want: []int32{3}}, out)
+	r.Model.Infer(model.Step{IDs: ids, Pos: []int32{0, 1, 2, 3}, Base: base, Want: []int32{3}}, func(_ int, logits []float32) { copy(out, logits) })
 	return out
 }
 
