@@ -102,62 +102,40 @@ func (l *LoRA) Attach(m *model.Model, a *tensor.Arena, seed uint64) (*param.Set,
 	s := &param.Set{}
 	for _, i := range blocks {
 		linears := m.Blocks[i].Linears()
-		// The groups of layers that share their input; see model.Linear. Each
-		// layer draws its own dropout, so there it has an input of its own.
+		// The groups of layers that share their input; see model.Linear.
 		for _, g := range [][]*model.Linear{linears[:3], linears[3:4], linears[4:6], linears[6:]} {
 			g = slices.DeleteFunc(slices.Clone(g), func(n *model.Linear) bool { return !slices.Contains(targets, n.Name) })
-			for len(g) > 0 {
-				share := len(g)
-				if l.Dropout > 0 {
-					share = 1
-				}
+			share := len(g)
+			if l.Dropout > 0 {
+				share = 1 // each layer draws its own, so its input is its own
+			}
+			for ; len(g) > 0; g = g[share:] {
 				if err := l.group(m, a, seed, i, g[:share], s); err != nil {
 					return nil, err
 				}
-				g = g[share:]
 			}
 		}
 	}
 	return s, a.Err()
 }
 
-// group hangs the branches of one group and adds their parameters to s. They
-// lie one below the other in one matrix A.
+// group hangs the branches of one group and adds their parameters to s.
 func (l *LoRA) group(m *model.Model, a *tensor.Arena, seed uint64, block int, linears []*model.Linear, s *param.Set) error {
-	n, r, in := m.Size.Rows, l.Rank, linears[0].In()
-	rows := r * len(linears)
-	g := &loraGroup{dev: m.Device(), model: m, rank: r, scale: l.scale(), members: len(linears), dropout: float32(l.Dropout)}
-	name := func(n *model.Linear) string { return "base_model.model." + strings.TrimSuffix(n.W.Name, ".weight") }
-	first := name(linears[0])
-	g.a = a.New(first+".lora_A", tensor.F32, rows, in)
-	scratch := m.Scratch()
-	if m.Size.Grad {
-		g.da = a.New(first+".lora_A.grad", tensor.F32, rows, in)
-		g.u = m.Acts(block).New("lora."+linears[0].Name+".u", tensor.F32, rows*n)
-		g.du = scratch.New("lora.du", tensor.F32, rows*n)
-		if l.Dropout > 0 {
-			g.dropped = scratch.New("lora.dropped", tensor.F32, n, in)
-		}
-	} else {
-		g.u = scratch.New("lora.u", tensor.F32, rows*n)
+	r, in := l.Rank, linears[0].In()
+	g := newLoraGroup(m, a, block, linears, l)
+	dense := param.NewDense
+	if !m.Size.Grad {
+		dense = param.NewFixed
 	}
 	for i, linear := range linears {
 		if linear.Branch != nil {
 			return fmt.Errorf("%s of block %d has a branch already; attach one method to one model", linear.Name, block)
 		}
-		b := &lora{loraGroup: g, at: i}
 		site := slices.Index(model.Projections(), linear.Name)
 		g.key = loraDropout.stream(seed, block, site).Uint64()
-		da := tensor.Tensor{}
-		if m.Size.Grad {
-			da = g.da.Rows(i*r, (i+1)*r)
-		}
-		down := param.Adopt(a, name(linear)+".lora_A.weight", g.a.Rows(i*r, (i+1)*r), da, false)
-		dense := param.NewDense
-		if !m.Size.Grad {
-			dense = param.NewFixed
-		}
-		b.up = dense(a, name(linear)+".lora_B.weight", r, linear.Out())
+		b := &lora{loraGroup: g, at: i}
+		down := param.Adopt(a, peftName(linear)+".lora_A.weight", b.mine(g.a), b.mine(g.da), false)
+		b.up = dense(a, peftName(linear)+".lora_B.weight", r, linear.Out())
 		b.up.Turned = true
 		s.Dense = append(s.Dense, down, b.up)
 		if !a.Planning() && a.Err() == nil {
@@ -166,6 +144,11 @@ func (l *LoRA) group(m *model.Model, a *tensor.Arena, seed uint64, block int, li
 		linear.Branch = b
 	}
 	return nil
+}
+
+// peftName is what PEFT calls a layer in its files.
+func peftName(l *model.Linear) string {
+	return "base_model.model." + strings.TrimSuffix(l.W.Name, ".weight")
 }
 
 // uniform is n draws between -bound and bound.

@@ -7,12 +7,12 @@ import (
 )
 
 // loraGroup is what the branches of linear layers with one input x share: the
-// products with x, which take all their ranks at once. m is their number, n is
-// Size.Rows.
+// products with x, which take the ranks of all at once, their matrices A lying
+// one below the other. m is the number of branches, n is Size.Rows.
 //
 // Every thin matrix lies with its long side along the rows, u as uᵀ and B as Bᵀ:
-// so products read the wide activations in the order they lie in, and the rows
-// of one branch are a tensor.
+// so products go through the wide activations in the order they lie in, and the
+// rows of one branch are a tensor.
 type loraGroup struct {
 	dev     tensor.Device
 	model   *model.Model
@@ -21,10 +21,28 @@ type loraGroup struct {
 	members int     // m
 	dropout float32
 	key     uint64        // of the dropout; there a group has one branch
-	a, da   tensor.Tensor // [m·r, in]
-	u       tensor.Tensor // [m·r·n] A·xᵀ as [m·r, rows of the batch], kept for Backward
+	a, da   tensor.Tensor // [m·r, in]; da none without gradients
+	u       tensor.Tensor // [m·r·n] A·drop(x)ᵀ as [m·r, rows of the batch], kept for Backward
 	du      tensor.Tensor // [m·r·n] its gradient, scratch
 	dropped tensor.Tensor // [n, in] drop(x), scratch; none without dropout
+}
+
+func newLoraGroup(m *model.Model, a *tensor.Arena, block int, linears []*model.Linear, l *LoRA) *loraGroup {
+	g := &loraGroup{dev: m.Device(), model: m, rank: l.Rank, scale: l.scale(), members: len(linears), dropout: float32(l.Dropout)}
+	n, rows, in := m.Size.Rows, len(linears)*l.Rank, linears[0].In()
+	name, scratch := peftName(linears[0])+".lora_A", m.Scratch()
+	g.a = a.New(name, tensor.F32, rows, in)
+	if !m.Size.Grad {
+		g.u = scratch.New("lora.u", tensor.F32, rows*n)
+		return g
+	}
+	g.da = a.New(name+".grad", tensor.F32, rows, in)
+	g.u = m.Acts(block).New("lora."+linears[0].Name+".u", tensor.F32, rows*n)
+	g.du = scratch.New("lora.du", tensor.F32, rows*n)
+	if l.Dropout > 0 {
+		g.dropped = scratch.New("lora.dropped", tensor.F32, n, in)
+	}
+	return g
 }
 
 // lora is the branch of one linear layer.
@@ -34,14 +52,19 @@ type lora struct {
 	up *param.Dense // [r, out] Bᵀ
 }
 
-// first is the matrix of all members for a batch of n rows in the memory of t.
+// first is the matrix [m·r, n] for a batch of n rows in the memory of t.
 func (g *loraGroup) first(t tensor.Tensor, n int) tensor.Tensor {
 	rows := g.members * g.rank
 	return t.Rows(0, rows*n).View(rows, n)
 }
 
-// mine are the rows of one member.
-func (b *lora) mine(t tensor.Tensor) tensor.Tensor { return t.Rows(b.at*b.rank, (b.at+1)*b.rank) }
+// mine are the branch's rows of a matrix of its group, none of none.
+func (b *lora) mine(t tensor.Tensor) tensor.Tensor {
+	if t.None() {
+		return t
+	}
+	return t.Rows(b.at*b.rank, (b.at+1)*b.rank)
+}
 
 // drops reports whether this batch is one that dropout works on.
 func (g *loraGroup) drops() bool { return !g.dropped.None() && g.model.Draw() != 0 }
@@ -64,7 +87,10 @@ func (g *loraGroup) drawKey() uint64 { return g.key + g.model.Draw()*0xd1342543d
 // Forward adds s·drop(x)·Aᵀ·Bᵀ to y.
 func (b *lora) Forward(y, x tensor.Tensor) {
 	u := b.first(b.u, x.Dim(0))
-	if b.at == 0 {
+	if b.at == 0 && x.Dim(0) == 1 {
+		// One row lies as its transpose does, and x·Aᵀ takes A as it lies.
+		b.dev.MatMul(u.View(1, u.Dim(0)), b.drop(x), b.a, tensor.MatMulOpts{TransB: true})
+	} else if b.at == 0 {
 		b.dev.MatMul(u, b.a, b.drop(x), tensor.MatMulOpts{TransB: true}) // u = A·drop(x)ᵀ
 	}
 	if !y.None() {

@@ -133,3 +133,31 @@ func TestLoRAKeepsOnlyTheLowRankProducts(t *testing.T) {
 		t.Errorf("%d bytes used", used)
 	}
 }
+
+// A row alone goes another way than rows together.
+func TestLoRARowAloneHasTheBitsOfTheBatch(t *testing.T) {
+	r := Build(t, cpu.New(2), "lora", &method.LoRA{Rank: 8, Targets: "all-linear", Layers: "all"}, model.Size{Rows: 16, Context: 16, CacheRows: 16}, 0)
+	r.Noise()
+	want, got := r.logits(), make([]float32, Config().Vocab)
+	for i, id := range []int32{4, 9, 1, 15} { // the prompt of logits
+		r.Model.Infer(model.Step{IDs: []int32{id}, Pos: []int32{int32(i)}, Base: []int32{0}, Want: []int32{0}}, got)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("logits are %v, of all rows together %v", got, want)
+	}
+}
+
+// Frozen weights in BF16 are exact on both devices; the CPU adds up in float32.
+func TestLoRABesideHalfWidthWeights(t *testing.T) {
+	for _, rebuild := range []bool{false, true} {
+		size := grad()
+		size.Frozen, size.Rebuild = tensor.BF16, rebuild
+		m := &method.LoRA{Rank: 4, Targets: "all-linear", Layers: "all"}
+		got, want := Build(t, cpu.New(2), "lora", m, size, 0), Build(t, &watch{Device: ref.New()}, "lora", m, size, 0)
+		got.Noise()
+		copyWeights(want, got)
+		got.Pass(Batch())
+		want.Pass(Batch())
+		SameGrads(t, got, want, 1e-4)
+	}
+}
