@@ -140,7 +140,7 @@ func TestLoRARowAloneHasTheBitsOfTheBatch(t *testing.T) {
 	r.Noise()
 	want, got := r.logits(), make([]float32, Config().Vocab)
 	for i, id := range []int32{4, 9, 1, 15} { // the prompt of logits
-		r.Model.Infer(model.Step{IDs: []int32{id}, Pos: []int32{int32(i)}, Base: []int32{0}, Want: []int32{0}}, got)
+		r.Model.Infer(model.Step{IDs: []int32{id}, Pos: []int32{int32(i)}, Base: []int32{0}, Want: []int32{0}}, func(_ int, row []float32) { copy(got, row) })
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("logits are %v, of all rows together %v", got, want)
