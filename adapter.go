@@ -193,21 +193,24 @@ func loadAdapter(dir string, set *param.Set) error {
 }
 
 // checkFinite refuses parameters, read from path, with a value that is not a
-// number. Tables may be as large as host memory and are looked at in place.
+// number. Tables may be as large as host memory and are looked at piece by piece.
 func checkFinite(path string, set *param.Set) error {
-	for _, t := range set.Tables {
-		if err := errors.Join(safetensors.CheckFinite(t.Name+".key", t.K), safetensors.CheckFinite(t.Name+".value", t.V)); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+	for _, b := range set.Weights() {
+		n := b.Bytes() / 4
+		if b.OfTable() {
+			n = min(n, 1<<18)
 		}
-	}
-	dense := param.Set{Dense: set.Dense}
-	for _, b := range dense.Weights() {
-		values := make([]float32, b.Bytes()/4)
-		if err := b.Read(tensor.Bytes(values)); err != nil {
-			return err
-		}
-		if err := safetensors.CheckFinite(b.Name, values); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+		values := make([]float32, n)
+		for at := int64(0); at < b.Bytes(); at += int64(4 * len(values)) {
+			values = values[:min(int64(len(values)), (b.Bytes()-at)/4)]
+			if b.OfTable() {
+				b.Part(tensor.Bytes(values), at)
+			} else if err := b.Read(tensor.Bytes(values)); err != nil {
+				return err
+			}
+			if err := safetensors.CheckFinite(b.Name, values); err != nil {
+				return fmt.Errorf("%s: from element %d on: %w", path, at/4, err)
+			}
 		}
 	}
 	return nil

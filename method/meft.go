@@ -55,6 +55,9 @@ type MEFT struct {
 	Activation string     `json:"meft_activation" help:"of a neuron: relu" choices:"relu"`                                                                                                                   // relu
 	FrozenKeys bool       `json:"meft_frozen_keys" help:"train only the values: keys and router stay as they began"`                                                                                         // only values are trained; router and keys stand still
 
+	Master  param.Master  `json:"meft_master" help:"keys and values on the host: f32, or split: what goes to the device is bfloat16, the other 16 bits of each number stay" choices:"f32,split"`
+	Moments param.Moments `json:"meft_moments" alias:"host_state" help:"AdamW's moments of keys and values: f32, bf16 (rounded at random) or 8bit (with a scale for 256)" choices:"f32,bf16,8bit"`
+
 	own      *simd.Pool // where the device has none
 	branches []*neurons
 }
@@ -80,6 +83,8 @@ func (f *MEFT) Check(c model.Config) error {
 		oneOf("meft_share", f.Share, ShareToken, ShareUnion),
 		oneOf("meft_idle", string(f.Idle), string(param.Lazy), string(param.Moving), string(param.Replay)),
 		oneOf("meft_activation", f.Activation, "relu"),
+		oneOf("meft_master", string(f.Master), string(param.WholeMaster), string(param.SplitMaster)),
+		oneOf("meft_moments", string(f.Moments), string(param.WholeMoments), string(param.HalfMoments), string(param.ByteMoments)),
 		layers,
 	)
 }
@@ -94,6 +99,7 @@ type sizes struct {
 	candidates int // neurons of the probed experts, at most
 	top        int // K, at most candidates
 	most       int // neurons a batch can pick
+	master     param.Master
 	grads      int // neurons that can get a gradient in a step
 	buffer     int // rows on the device at once
 	gate       string
@@ -104,7 +110,7 @@ type sizes struct {
 
 func (f *MEFT) sizes(m *model.Model) sizes {
 	s := sizes{n: m.Size.Rows, d: m.Config.Dim, m: f.Neurons, gate: f.Gate, shared: f.Share == ShareUnion,
-		grad: m.Size.Grad, keys: !f.FrozenKeys}
+		grad: m.Size.Grad, keys: !f.FrozenKeys, master: f.Master}
 	experts := f.Experts
 	if experts == 0 {
 		experts = int(math.Ceil(4 * math.Sqrt(float64(s.m))))
@@ -196,7 +202,7 @@ func (f *MEFT) branch(m *model.Model, a *tensor.Arena, block int, c *crew) *neur
 	name := blockName(block)
 	b := &neurons{crew: c, block: block}
 	b.table = param.NewTable(a, name, c.m, c.d, param.TableOptions{
-		Idle: f.Idle, Fixed: !c.grad, FrozenKeys: f.FrozenKeys, Grads: c.grads, Pool: c.pool})
+		Idle: f.Idle, Fixed: !c.grad, FrozenKeys: f.FrozenKeys, Master: f.Master, Moments: f.Moments, Grads: c.grads, Pool: c.pool})
 	router := param.NewFixed
 	if c.routerLearns() {
 		router = param.NewDense

@@ -70,6 +70,8 @@ func All() map[string]Method {
 			Share:      ShareToken,
 			Layers:     "all",
 			Idle:       param.Lazy,
+			Master:     param.WholeMaster,
+			Moments:    param.WholeMoments,
 			Activation: "relu",
 		},
 	}

@@ -44,6 +44,8 @@ type neurons struct {
 // token at a time: top with ShareToken, buffer with ShareUnion.
 type neuronMemory struct {
 	k, v    tensor.Tensor // [buffer, d] rows brought in
+	k16     tensor.Tensor // BF16 [buffer, d] as they arrive; none but with a split master
+	v16     tensor.Tensor
 	ids     tensor.Tensor // I32 [n, w]  places among the rows, -1 for none; none with ShareUnion
 	experts tensor.Tensor // I32 [n, w]  their columns of p, or with few of gates, -1 for none; none without a gate
 	probes  tensor.Tensor // I32 [n, P]  the experts of each token; none without few
@@ -63,6 +65,9 @@ func newNeuronMemory(a *tensor.Arena, s sizes) neuronMemory {
 	w := s.wide()
 	m := neuronMemory{k: f("k", s.buffer, s.d), v: f("v", s.buffer, s.d), u: f("u", s.n, w)}
 	m.z = m.u
+	if s.master == param.SplitMaster {
+		m.k16, m.v16 = a.New("k16", tensor.BF16, s.buffer, s.d), a.New("v16", tensor.BF16, s.buffer, s.d)
+	}
 	if !s.shared {
 		m.ids = a.New("ids", tensor.I32, s.n, w)
 	}
@@ -99,7 +104,9 @@ func cut(t tensor.Tensor, n, w int) tensor.Tensor {
 
 // first is the memory for n token rows, u neuron rows and w neurons a token.
 func (m neuronMemory) first(n, u, w int) neuronMemory {
-	m.k, m.v, m.dk, m.dv = cut(m.k, u, m.k.Width()), cut(m.v, u, m.v.Width()), cut(m.dk, u, m.k.Width()), cut(m.dv, u, m.v.Width())
+	for _, rows := range []*tensor.Tensor{&m.k, &m.v, &m.k16, &m.v16, &m.dk, &m.dv} {
+		*rows = cut(*rows, u, rows.Width())
+	}
 	m.ids, m.experts = cut(m.ids, n, w), cut(m.experts, n, w)
 	m.u, m.c, m.z, m.dz, m.dc = cut(m.u, n, w), cut(m.c, n, w), cut(m.z, n, w), cut(m.dz, n, w), cut(m.dc, n, w)
 	return m
@@ -269,12 +276,13 @@ const routerScale = 50
 // Values are 0.
 func (b *neurons) init(seed uint64) {
 	b.pool.Run(b.m, &keyTask{b: b, seed: seed})
-	router := make([]float32, b.experts*b.d)
+	router, key := make([]float32, b.experts*b.d), make([]float32, b.d)
 	for e := range b.experts {
 		row := router[e*b.d : (e+1)*b.d]
 		from, to := e*b.each, min((e+1)*b.each, b.m)
 		for i := from; i < to; i++ {
-			b.pool.Level().Axpy(routerScale/float32(to-from), b.table.K[i*b.d:(i+1)*b.d], row)
+			b.table.Key(key, i)
+			b.pool.Level().Axpy(routerScale/float32(to-from), key, row)
 		}
 	}
 	b.router.Fill(router)
@@ -287,5 +295,5 @@ type keyTask struct {
 
 // Do draws row i.
 func (k *keyTask) Do(i, _ int) {
-	copy(k.b.table.K[i*k.b.d:], normal(k.b.d, meftKeys.stream(k.seed, k.b.block, i)))
+	k.b.table.SetKey(i, normal(k.b.d, meftKeys.stream(k.seed, k.b.block, i)))
 }

@@ -159,7 +159,8 @@ func (p *picker) scoreExpert(worker, e int, pairs []int32, work []float32) {
 	end := min((e+1)*p.each, p.m)
 	for from := e * p.each; from < end; from += keyBlock {
 		n := min(keyBlock, end-from)
-		keys := simd.Mat{F32: p.b.table.K[from*p.d : (from+n)*p.d], Stride: p.d}
+		rows := p.b.table.KeyRows(from, from+n)
+		keys := simd.Mat{F32: rows.F32, BF16: rows.BF16, Stride: p.d}
 		p.pool.MatMulOn(worker, simd.NT, len(pairs), n, p.d, 1, simd.Mat{F32: x, Stride: p.d}, keys, s, n, false)
 		for j, pair := range pairs {
 			t, at := int(pair)/p.probe, int(pair)%p.probe*p.each+from-e*p.each

@@ -28,9 +28,9 @@ type stage struct {
 
 // slot is the host side of one chunk of rows.
 type slot struct {
-	k, v    []float32 // [buffer, d]
-	ids     []int32   // [n, top], of chunks that are not the whole union
-	experts []int32   // [n, w]; see neuronMemory
+	k, v    param.Rows // [buffer, d]
+	ids     []int32    // [n, top], of chunks that are not the whole union
+	experts []int32    // [n, w]; see neuronMemory
 	tickets [4]tensor.Ticket
 	busy    bool         // tickets are to be awaited
 	table   *param.Table // whose rows were gathered ahead, nil for none
@@ -40,8 +40,8 @@ func newStage(a *tensor.Arena, dev tensor.Device, s sizes) *stage {
 	st := &stage{sizes: s, dev: dev}
 	for i, name := range [2]string{"even", "odd"} {
 		a, p := a.Sub(name), &st.slots[i]
-		p.k = a.Float32("k", tensor.Pinned, s.buffer*s.d)
-		p.v = a.Float32("v", tensor.Pinned, s.buffer*s.d)
+		p.k = param.NewRows(a, "k", tensor.Pinned, s.master, s.buffer*s.d)
+		p.v = param.NewRows(a, "v", tensor.Pinned, s.master, s.buffer*s.d)
 		if !s.shared && s.buffer < s.most {
 			p.ids = a.Int32("ids", tensor.Pinned, s.n*s.top)
 		}
@@ -67,7 +67,7 @@ func (s *stage) load(t *param.Table, ids []int32) {
 		}
 		p.busy = false
 	}
-	t.Gather(p.k[:len(ids)*s.d], p.v[:len(ids)*s.d], ids)
+	t.Gather(p.k.First(len(ids)*s.d), p.v.First(len(ids)*s.d), ids)
 	p.table = t
 }
 
@@ -96,9 +96,13 @@ func (b *neurons) bring(n, from int) neuronMemory {
 	}
 	p := s.take(b.table, ids)
 	m := b.mem.first(n, u, w)
-	p.tickets[0] = s.dev.Upload(m.k, tensor.Bytes(p.k[:u*b.d]))
-	p.tickets[1] = s.dev.Upload(m.v, tensor.Bytes(p.v[:u*b.d]))
-	b.counts.UpBytes += m.k.Bytes() + m.v.Bytes()
+	k, v := m.k, m.v
+	if !m.k16.None() {
+		k, v = m.k16, m.v16
+	}
+	p.tickets[0] = s.dev.Upload(k, p.k.First(u*b.d).Bytes())
+	p.tickets[1] = s.dev.Upload(v, p.v.First(u*b.d).Bytes())
+	b.counts.UpBytes += k.Bytes() + v.Bytes()
 	p.tickets[2], p.tickets[3] = p.tickets[1], p.tickets[1]
 	if !b.shared {
 		p.tickets[2] = s.dev.Upload(m.ids, tensor.Bytes(b.places(p, n, from, u)))
@@ -112,6 +116,10 @@ func (b *neurons) bring(n, from int) neuronMemory {
 		s.dev.After(t)
 	}
 	p.busy = true
+	if !m.k16.None() {
+		s.dev.Convert(m.k, m.k16)
+		s.dev.Convert(m.v, m.v16)
+	}
 	return m
 }
 

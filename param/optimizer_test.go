@@ -115,7 +115,7 @@ func TestStepAllocatesNothing(t *testing.T) {
 		step := 0
 		if n := testing.AllocsPerRun(20, func() {
 			s.opt.ZeroGrad()
-			s.table.Gather(g, g, ids)
+			s.table.Gather(Rows{F32: g}, Rows{F32: g}, ids)
 			s.table.ScatterAdd(ids, g, g)
 			if _, err := s.opt.Norm(); err != nil {
 				t.Fatal(err)

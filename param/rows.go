@@ -25,7 +25,7 @@ func scalars(o tensor.AdamWOpts) simd.AdamW {
 }
 
 // zero reports whether every element is 0.
-func zero(x []float32) bool {
+func zero[E float32 | uint16](x []E) bool {
 	for _, v := range x {
 		if v != 0 {
 			return false

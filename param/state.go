@@ -12,14 +12,15 @@ import (
 // computes in float64, rounds).
 type Blob struct {
 	Name  string
-	DType tensor.DType // F32 or I32
+	DType tensor.DType // F32, I32, or of a table's moments BF16 or U8
 	Dims  []int
 
 	tensor tensor.Tensor // on the device, or none
 	turned bool          // Dims are those of its transpose
 	dev    tensor.Device
-	host   []byte
-	table  *Table
+	table  *Table // nil for a tensor on the device
+	host   []byte // the array as it lies, nil for a split master
+	split  *cells
 	steps  bool // host is table.steps
 }
 
@@ -33,8 +34,9 @@ func (b Blob) Bytes() int64 {
 }
 
 // View is the memory of an array of a table, little-endian, to be read until the
-// table's next step, and nil for a tensor on the device. A table with Replay is
-// flushed first, so that files never hold rows that lag behind.
+// table's next step. It is nil for a tensor on the device and for values with
+// SplitMaster, which are read with Read or Part. A table with Replay is flushed
+// first, so that files never hold rows that lag behind.
 func (b Blob) View() []byte {
 	if b.table == nil {
 		return nil
@@ -43,12 +45,33 @@ func (b Blob) View() []byte {
 	return b.host
 }
 
+// OfTable reports whether the array is a table's, so that Part can read it.
+func (b Blob) OfTable() bool { return b.table != nil }
+
+// Part copies the bytes from at on of an array of a table to dst, both whole
+// numbers of elements. With Replay it does not flush, as View and Read do.
+func (b Blob) Part(dst []byte, at int64) {
+	if b.split == nil {
+		copy(dst, b.host[at:])
+		return
+	}
+	a, n := int(at/4), len(dst)/4
+	// The bytes of a file have no alignment, so numbers go through room that has.
+	var room [block]float32
+	for i := 0; i < n; i += block {
+		part := room[:min(block, n-i)]
+		join(part, b.split.high[a+i:a+i+len(part)], b.split.low[a+i:a+i+len(part)])
+		copy(dst[4*i:], tensor.Bytes(part))
+	}
+}
+
 // Read copies the array to dst, little-endian, and waits for it. The error is a
 // fault of the device, after which dst means nothing. See View about Replay.
 func (b Blob) Read(dst []byte) error {
 	b.check(dst)
 	if b.table != nil {
-		copy(dst, b.View())
+		b.table.Flush()
+		b.Part(dst, 0)
 		return nil
 	}
 	to := dst
@@ -73,7 +96,11 @@ func (b Blob) Write(src []byte) error {
 		b.dev.Await(b.dev.Upload(b.tensor, src))
 		return b.dev.Sync()
 	}
-	copy(b.host, src)
+	if b.split != nil {
+		b.writeSplit(src)
+	} else {
+		copy(b.host, src)
+	}
 	if b.steps {
 		// The table has made as many steps as the row that made most; saved
 		// Replay rows all have made the same number.
@@ -93,6 +120,16 @@ func transpose(dst, src []byte, rows, cols int) []byte {
 	return dst
 }
 
+func (b Blob) writeSplit(src []byte) {
+	var room [block]float32
+	n := len(src) / 4
+	for i := 0; i < n; i += block {
+		part := room[:min(block, n-i)]
+		copy(tensor.Bytes(part), src[4*i:])
+		split(b.split.high[i:i+len(part)], b.split.low[i:i+len(part)], part)
+	}
+}
+
 func (b Blob) check(x []byte) {
 	if int64(len(x)) != b.Bytes() {
 		panic(fmt.Sprintf("param: %s is %v%v, %d bytes given", b.Name, b.DType, b.Dims, len(x)))
@@ -107,13 +144,15 @@ func (s *Set) Weights() []Blob {
 		out = append(out, d.blob("", d.W))
 	}
 	for _, t := range s.Tables {
-		out = append(out, t.blob("key", t.K), t.blob("value", t.V))
+		out = append(out, t.blobs("key", &t.keys.w)...)
+		out = append(out, t.blobs("value", &t.values.w)...)
 	}
 	return out
 }
 
 // Moments are the state of the optimizer: name.m and name.v of everything that
-// is trained, and name.steps [rows] of tables that count them by row.
+// is trained, of tables with ByteMoments with name.m.scale and name.v.scale
+// [rows, blocks], and name.steps [rows] of tables that count them by row.
 func (s *Set) Moments() []Blob {
 	var out []Blob
 	for _, d := range s.Dense {
@@ -122,10 +161,11 @@ func (s *Set) Moments() []Blob {
 		}
 	}
 	for _, t := range s.Tables {
-		for i, h := range [2]half{t.keys, t.values} {
-			if h.m != nil {
+		for i, h := range [2]*half{&t.keys, &t.values} {
+			if h.trained {
 				part := [2]string{"key", "value"}[i]
-				out = append(out, t.blob(part+".m", h.m), t.blob(part+".v", h.v))
+				out = append(out, t.blobs(part+".m", &h.m)...)
+				out = append(out, t.blobs(part+".v", &h.v)...)
 			}
 		}
 		if t.steps != nil {
@@ -144,6 +184,23 @@ func (d *Dense) blob(suffix string, t tensor.Tensor) Blob {
 	return b
 }
 
-func (t *Table) blob(part string, x []float32) Blob {
-	return Blob{Name: t.Name + "." + part, DType: tensor.F32, Dims: []int{t.Rows, t.Dim}, host: tensor.Bytes(x), table: t}
+// blobs are the arrays of cells. A split master is one array of F32, so that
+// adapters do not tell how they were trained.
+func (t *Table) blobs(part string, c *cells) []Blob {
+	b := Blob{Name: t.Name + "." + part, Dims: []int{t.Rows, t.Dim}, table: t}
+	switch {
+	case c.low != nil:
+		b.split = c
+	case c.high != nil:
+		b.DType, b.host = tensor.BF16, tensor.Bytes(c.high)
+	case c.codes != nil:
+		b.DType, b.host = tensor.U8, c.codes
+		scales := b
+		scales.Name += ".scale"
+		scales.DType, scales.Dims, scales.host = tensor.F32, []int{t.Rows, blocks(t.Dim)}, tensor.Bytes(c.scales)
+		return []Blob{b, scales}
+	default:
+		b.host = tensor.Bytes(c.f32)
+	}
+	return []Blob{b}
 }

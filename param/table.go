@@ -1,6 +1,7 @@
 package param
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"sync/atomic"
@@ -36,15 +37,19 @@ type TableOptions struct {
 	Idle       Idle       // "" stands for Lazy
 	Fixed      bool       // not trained: no gradients, no moments
 	FrozenKeys bool       // only values are trained
+	Master     Master     // "" stands for WholeMaster
+	Moments    Moments    // "" stands for WholeMoments
 	Grads      int        // rows that get a gradient from one ZeroGrad to the next, at most; 0 for all
 	Pool       *simd.Pool // for the work on rows; nil for the calling goroutine alone
 }
 
-// half is the keys or the values of a table, row-major [rows, dim].
+// half is the keys or the values of a table, [rows, dim].
 type half struct {
-	w    []float32
-	d    []float32 // [grads, dim] gradients of touched rows; nil when not trained
-	m, v []float32 // AdamW moments; nil when not trained
+	w    cells
+	d    []float32 // [grads, dim] gradients of touched rows
+	m, v cells     // AdamW moments
+
+	trained bool // there are d, m and v
 }
 
 // Table is a wide two-layer adapter in host memory: y = V·f(K·x). A neuron is
@@ -55,7 +60,7 @@ type half struct {
 type Table struct {
 	Name      string
 	Rows, Dim int
-	K, V      []float32 // [rows, dim] values; nil while planning
+	K, V      []float32 // [rows, dim] values; nil while planning and with SplitMaster
 
 	o       TableOptions
 	level   simd.Level
@@ -74,8 +79,10 @@ type Table struct {
 	rate   func(step int) float32
 	scale  float32
 	ids    []int32
-	bufK   []float32
+	bufK   []float32 // gradients
 	bufV   []float32
+	outK   Rows // gathered rows
+	outV   Rows
 	sums   [sumParts]float64
 	visits atomic.Int64 // rows a step or a replay has worked on
 }
@@ -85,11 +92,9 @@ const sumParts = 64
 
 // NewTable allocates a table of zeros in host memory, all of it through a.
 func NewTable(a *tensor.Arena, name string, rows, dim int, o TableOptions) *Table {
-	if o.Idle == "" {
-		o.Idle = Lazy
-	}
-	if rows <= 0 || dim <= 0 || !o.Idle.Valid() {
-		panic(fmt.Sprintf("param: table %s of %d rows by %d, idle rows %q", name, rows, dim, o.Idle))
+	o.Idle, o.Master, o.Moments = cmp.Or(o.Idle, Lazy), cmp.Or(o.Master, WholeMaster), cmp.Or(o.Moments, WholeMoments)
+	if rows <= 0 || dim <= 0 || !o.Idle.Valid() || !o.Master.Valid() || !o.Moments.Valid() {
+		panic(fmt.Sprintf("param: table %s of %d rows by %d, idle rows %q, master %q, moments %q", name, rows, dim, o.Idle, o.Master, o.Moments))
 	}
 	t := &Table{Name: name, Rows: rows, Dim: dim, o: o, level: simd.Best(), grads: rows}
 	if o.Grads > 0 && o.Grads < rows {
@@ -98,30 +103,48 @@ func NewTable(a *tensor.Arena, name string, rows, dim int, o TableOptions) *Tabl
 	if o.Pool != nil {
 		t.level = o.Pool.Level()
 	}
-	host := func(part string, n int) []float32 { return a.Float32(name+"."+part, tensor.OnHost, n) }
-	ints := func(part string, n int) []int32 { return a.Int32(name+"."+part, tensor.OnHost, n) }
-	newHalf := func(part string, trained bool) half {
-		h := half{w: host(part, rows*dim)}
-		if trained {
-			h.d, h.m, h.v = host(part+".grad", t.grads*dim), host(part+".m", rows*dim), host(part+".v", rows*dim)
-		}
-		return h
-	}
-	t.keys = newHalf("key", !o.Fixed && !o.FrozenKeys)
-	t.values = newHalf("value", !o.Fixed)
-	t.K, t.V = t.keys.w, t.values.w
+	a = a.Sub(name)
+	t.keys = t.newHalf(a, "key", !o.Fixed && !o.FrozenKeys)
+	t.values = t.newHalf(a, "value", !o.Fixed)
+	t.K, t.V = t.keys.w.f32, t.values.w.f32
 	if o.Fixed {
 		return t
 	}
-	t.touched = ints("touched", (rows+31)/32)
+	t.touched = a.Int32("touched", tensor.OnHost, (rows+31)/32)
 	if t.grads < rows {
-		t.place = ints("places", rows)
+		t.place = a.Int32("places", tensor.OnHost, rows)
 	}
-	t.zero = host("zero", dim)
+	t.zero = a.Float32("zero", tensor.OnHost, dim)
 	if o.Idle != Moving {
-		t.steps = ints("steps", rows)
+		t.steps = a.Int32("steps", tensor.OnHost, rows)
 	}
 	return t
+}
+
+func (t *Table) newHalf(a *tensor.Arena, part string, trained bool) half {
+	of := allocator{a, tensor.OnHost, t.Rows, t.Dim, t.level}
+	h := half{w: of.master(part, t.o.Master), trained: trained}
+	if trained {
+		h.d = a.Float32(part+".grad", tensor.OnHost, t.grads*t.Dim)
+		h.m = of.moment(part+".m", t.o.Moments, signedCode)
+		h.v = of.moment(part+".v", t.o.Moments, rootCode)
+	}
+	return h
+}
+
+// SetKey gives row id of the keys its values, [dim].
+func (t *Table) SetKey(id int, x []float32) { t.keys.w.set(int32(id), x) }
+
+// Key copies row id of the keys to dst, [dim].
+func (t *Table) Key(dst []float32, id int) { t.keys.w.row(dst, int32(id)) }
+
+// KeyRows are rows [from, to) of the keys as Gather gives them, in place.
+func (t *Table) KeyRows(from, to int) Rows {
+	a, b := from*t.Dim, to*t.Dim
+	if w := &t.keys.w; w.f32 == nil {
+		return Rows{BF16: w.high[a:b]}
+	}
+	return Rows{F32: t.K[a:b]}
 }
 
 // Fixed reports whether the table is not trained.
@@ -164,10 +187,10 @@ func (t *Table) piece(i int) (from, to int) {
 	return i * rowsPerTask, min((i+1)*rowsPerTask, len(t.ids))
 }
 
-func (t *Table) take(ids []int32, k, v []float32) {
-	n := len(ids) * t.Dim
-	if len(k) < n && k != nil || len(v) < n {
-		panic(fmt.Sprintf("param: %s: %d rows of %d, buffers of %d and %d", t.Name, len(ids), t.Dim, len(k), len(v)))
+// take notes the rows to work on, which buffers of n numbers have to hold.
+func (t *Table) take(ids []int32, n int) {
+	if n < len(ids)*t.Dim {
+		panic(fmt.Sprintf("param: %s: %d rows of %d, a buffer of %d", t.Name, len(ids), t.Dim, n))
 	}
 	last := int32(-1)
 	for _, id := range ids {
@@ -176,13 +199,15 @@ func (t *Table) take(ids []int32, k, v []float32) {
 		}
 		last = id
 	}
-	t.ids, t.bufK, t.bufV = ids, k, v
+	t.ids = ids
 }
 
-// Gather copies rows ids of K to k and of V to v, both [len(ids), dim]. With
-// Replay it first makes up for the steps those rows have missed.
-func (t *Table) Gather(k, v []float32, ids []int32) {
-	t.take(ids, k, v)
+// Gather copies rows ids of the keys to k and of the values to v, both
+// [len(ids), dim]. With Replay it first makes up for the steps those rows have
+// missed.
+func (t *Table) Gather(k, v Rows, ids []int32) {
+	t.take(ids, min(k.len(), v.len()))
+	t.outK, t.outV = k, v
 	t.each(len(ids), (*gatherTask)(t))
 }
 
@@ -197,8 +222,8 @@ func (g *gatherTask) Do(i, _ int) {
 		if t.o.Idle == Replay {
 			t.catchUp(id)
 		}
-		copy(t.bufK[j*t.Dim:(j+1)*t.Dim], t.row(t.K, id))
-		copy(t.bufV[j*t.Dim:(j+1)*t.Dim], t.row(t.V, id))
+		t.outK.copyRow(j, &t.keys.w, id)
+		t.outV.copyRow(j, &t.values.w, id)
 	}
 }
 
@@ -209,7 +234,12 @@ func (t *Table) ScatterAdd(ids []int32, dk, dv []float32) {
 	if t.o.Fixed || dk == nil && !t.o.FrozenKeys {
 		panic(fmt.Sprintf("param: %s: gradient of a table that has none, or no gradient of keys", t.Name))
 	}
-	t.take(ids, dk, dv)
+	n := len(dv)
+	if dk != nil {
+		n = min(n, len(dk))
+	}
+	t.take(ids, n)
+	t.bufK, t.bufV = dk, dv
 	for _, id := range ids {
 		if t.hasGrad(id) {
 			continue
@@ -238,7 +268,7 @@ func (s *scatterTask) Do(i, _ int) {
 	for j := from; j < to; j++ {
 		id := t.ids[j]
 		more := t.hasGrad(id)
-		if t.keys.d != nil {
+		if t.keys.trained {
 			t.accumulate(t.grad(t.keys.d, id), t.bufK[j*t.Dim:(j+1)*t.Dim], more)
 		}
 		t.accumulate(t.grad(t.values.d, id), t.bufV[j*t.Dim:(j+1)*t.Dim], more)
@@ -259,7 +289,7 @@ func (t *Table) Gradient(id int32) (dk, dv []float32) {
 	if t.o.Fixed || !t.hasGrad(id) {
 		return nil, nil
 	}
-	if t.keys.d != nil {
+	if t.keys.trained {
 		dk = t.grad(t.keys.d, id)
 	}
 	return dk, t.grad(t.values.d, id)
@@ -301,7 +331,7 @@ func (s *sumTask) Do(i, _ int) {
 	for w := from; w < to; w++ {
 		for set := uint32(t.touched[w]); set != 0; set &= set - 1 {
 			id := int32(w*32 + bits.TrailingZeros32(set))
-			if t.keys.d != nil {
+			if t.keys.trained {
 				sum += t.level.SumSquares(t.grad(t.keys.d, id))
 			}
 			sum += t.level.SumSquares(t.grad(t.values.d, id))

@@ -133,7 +133,7 @@ func TestReplayEqualsMoving(t *testing.T) {
 				var k, v [2][]float32
 				for i, tab := range []*Table{moving, replay} {
 					k[i], v[i] = make([]float32, n), make([]float32, n)
-					tab.Gather(k[i], v[i], ids)
+					tab.Gather(Rows{F32: k[i]}, Rows{F32: v[i]}, ids)
 				}
 				same(t, "gathered keys", k[1], k[0])
 				same(t, "gathered values", v[1], v[0])
@@ -153,8 +153,8 @@ func TestReplayEqualsMoving(t *testing.T) {
 		replay.Flush()
 		same(t, "keys", replay.K, moving.K)
 		same(t, "values", replay.V, moving.V)
-		same(t, "moments", replay.values.m, moving.values.m)
-		same(t, "squares", replay.keys.v, moving.keys.v)
+		same(t, "moments", replay.values.m.f32, moving.values.m.f32)
+		same(t, "squares", replay.keys.v.f32, moving.keys.v.f32)
 	}
 }
 
@@ -285,7 +285,7 @@ func compareRows(t *testing.T, tab *Table, truth *naive, ids []int32, step int) 
 	for h := range got {
 		got[h] = make([]float32, len(ids)*tab.Dim)
 	}
-	tab.Gather(got[0], got[1], ids)
+	tab.Gather(Rows{F32: got[0]}, Rows{F32: got[1]}, ids)
 	for h := range got {
 		for j, id := range ids {
 			for c := range tab.Dim {
@@ -376,7 +376,7 @@ func TestBadIdsPanic(t *testing.T) {
 	buf := make([]float32, 100)
 	for _, ids := range [][]int32{{1, 1}, {2, 1}, {-1}, {10}} {
 		for name, call := range map[string]func(){
-			"gather":  func() { tab.Gather(buf, buf, ids) },
+			"gather":  func() { tab.Gather(Rows{F32: buf}, Rows{F32: buf}, ids) },
 			"scatter": func() { tab.ScatterAdd(ids, buf, buf) },
 		} {
 			func() {

@@ -41,7 +41,7 @@ func (s *stepTask) Do(i, _ int) {
 	if t.o.Idle == Moving {
 		p := scalars(t.adam.opts(t.made, t.rate(t.made), t.scale))
 		for id := int32(from * 32); id < int32(min(to*32, t.Rows)); id++ {
-			t.move(id, t.hasGrad(id), &p)
+			t.move(id, t.hasGrad(id), &p, t.made)
 		}
 		return
 	}
@@ -55,24 +55,40 @@ func (s *stepTask) Do(i, _ int) {
 				done = int(t.steps[id])
 			}
 			p := scalars(t.adam.opts(done, t.rate(t.made), t.scale))
-			t.move(id, true, &p)
+			t.move(id, true, &p, done)
 			t.steps[id]++
 		}
 	}
 }
 
-// move makes one step on row id, with its gradient or with zero.
-func (t *Table) move(id int32, hasGrad bool, p *simd.AdamW) {
+// move makes one step, by its number, on row id, with its gradient or with zero.
+// Numbers that are not float32 are so for as long as a block of them is worked
+// on, in the first-level cache: every byte comes from memory and goes back once.
+func (t *Table) move(id int32, hasGrad bool, p *simd.AdamW, step int) {
 	t.visits.Add(1)
-	for _, h := range [2]*half{&t.keys, &t.values} {
-		if h.d == nil {
+	var w, m, v [block]float32
+	for i, h := range [2]*half{&t.keys, &t.values} {
+		if !h.trained {
 			continue
 		}
 		g := t.zero
 		if hasGrad {
 			g = t.grad(h.d, id)
 		}
-		t.level.AdamW(t.row(h.w, id), g, t.row(h.m, id), t.row(h.v, id), p)
+		if t.o.Master == WholeMaster && t.o.Moments == WholeMoments {
+			t.level.AdamW(t.row(h.w.f32, id), g, t.row(h.m.f32, id), t.row(h.v.f32, id), p)
+			continue
+		}
+		// Row, step and moment give each block random bits of its own.
+		seed := uint64(id)<<34 ^ uint64(step)<<2 ^ uint64(i)<<1
+		for from := 0; from < t.Dim; from += block {
+			n := min(block, t.Dim-from)
+			w, m, v := h.w.at(w[:n], id, from), h.m.at(m[:n], id, from), h.v.at(v[:n], id, from)
+			t.level.AdamW(w, g[from:from+n], m, v, p)
+			h.w.put(w, id, from, 0)
+			h.m.put(m, id, from, mix(seed))
+			h.v.put(v, id, from, mix(seed|1))
+		}
 	}
 }
 
@@ -84,7 +100,7 @@ func (t *Table) catchUp(id int32) {
 	if t.adam.Decay != 0 || !t.resting(id) {
 		for s := int(t.steps[id]); s < t.made; s++ {
 			p := scalars(t.adam.opts(s, t.rate(s), 1))
-			t.move(id, false, &p)
+			t.move(id, false, &p, s)
 		}
 	}
 	t.steps[id] = int32(t.made)
@@ -94,7 +110,7 @@ func (t *Table) catchUp(id int32) {
 // is: it never had a gradient.
 func (t *Table) resting(id int32) bool {
 	for _, h := range [2]*half{&t.keys, &t.values} {
-		if h.d != nil && !(zero(t.row(h.m, id)) && zero(t.row(h.v, id))) {
+		if h.trained && !(h.m.zero(id) && h.v.zero(id)) {
 			return false
 		}
 	}

@@ -16,8 +16,8 @@ import (
 )
 
 // Tensor is one tensor to write. Its data is product of Shape times DType.Size
-// bytes, little-endian, and comes either from Data, which is written without a
-// copy, or from Fill.
+// bytes, little-endian, and comes from one of Data, which is written without a
+// copy, Fill and Part.
 type Tensor struct {
 	Name  string
 	DType DType
@@ -28,7 +28,14 @@ type Tensor struct {
 	// the largest of them only. It is called once, or not at all if something
 	// fails before.
 	Fill func(dst []byte) error
+	// Part puts the bytes from at on into dst: for data that is made piece by
+	// piece, one after another, of at most 1 MiB, a multiple of every element
+	// size but for the last.
+	Part func(dst []byte, at int64)
 }
+
+// partBytes is the size of the pieces of Part.
+const partBytes = 1 << 20
 
 // F32 returns a tensor over data, which is not copied. No shape means a scalar.
 // Write reports a shape that does not fit.
@@ -85,8 +92,19 @@ func writeAll(w io.Writer, header []byte, tensors []Tensor) error {
 	binary.LittleEndian.PutUint64(n[:], uint64(len(header)))
 	buf.Write(n[:]) // an error of a bufio.Writer stays and comes back below
 	buf.Write(header)
-	var filled []byte // shared by the tensors with Fill
+	var filled []byte // shared by the tensors with Fill or Part
 	for _, t := range tensors {
+		if t.Part != nil {
+			for at := int64(0); at < t.bytes(); at += partBytes {
+				n := int(min(partBytes, t.bytes()-at))
+				filled = slices.Grow(filled[:0], n)[:n]
+				t.Part(filled, at)
+				if _, err := buf.Write(filled); err != nil {
+					return err
+				}
+			}
+			continue
+		}
 		data := t.Data
 		if t.Fill != nil {
 			n := int(t.bytes())
@@ -145,9 +163,9 @@ func (t Tensor) check(p *problems) {
 	switch {
 	case err != nil:
 		p.addf("tensor %q: %w", clip(t.Name), err)
-	case t.Fill != nil && t.Data != nil:
-		p.addf("tensor %q has both Data and Fill, wanted one of them", clip(t.Name))
-	case t.Fill == nil && int64(len(t.Data)) != want:
+	case t.Fill != nil && t.Data != nil || t.Part != nil && (t.Data != nil || t.Fill != nil):
+		p.addf("tensor %q has more than one of Data, Fill and Part, wanted one of them", clip(t.Name))
+	case t.Fill == nil && t.Part == nil && int64(len(t.Data)) != want:
 		p.addf("tensor %q is %s %v and needs %d bytes, its data has %d", clip(t.Name), t.DType, t.Shape, want, len(t.Data))
 	}
 }

@@ -227,7 +227,7 @@ func TestInvalidTensorsAreAllNamedAndNothingIsWritten(t *testing.T) {
 	}, map[string]string{"k": "\xfe"})
 	wantMessage(t, err, "x.st: ", `"short" is F32 [3] and needs 12 bytes, its data has 8`, `"neg": shape [-1 -1] has a negative`,
 		`"twice" is given twice`, `"kind" has dtype "F33"`, `called "__metadata__"`, `"\xff" is not UTF-8`,
-		`"big": shape`, `"deep" has 65 dimensions`, `metadata "k" is not UTF-8`, `"both" has both Data and Fill`)
+		`"big": shape`, `"deep" has 65 dimensions`, `metadata "k" is not UTF-8`, `"both" has more than one of Data, Fill and Part`)
 	wantFiles(t, dir)
 }
 

@@ -159,6 +159,16 @@ func (a *Arena) Int32(name string, p Pool, n int) []int32 {
 	return hostSlice(a, name, p, I32, n, Tensor.Int32)
 }
 
+// BFloat16 is Float32 for the bits of bfloat16s.
+func (a *Arena) BFloat16(name string, p Pool, n int) []uint16 {
+	return hostSlice(a, name, p, BF16, n, Tensor.BFloat16)
+}
+
+// Uint8 is Float32 for bytes.
+func (a *Arena) Uint8(name string, p Pool, n int) []uint8 {
+	return hostSlice(a, name, p, U8, n, Tensor.Uint8)
+}
+
 func hostSlice[E any](a *Arena, name string, p Pool, t DType, n int, view func(Tensor) []E) []E {
 	if p == OnDevice {
 		panic("tensor: host slice in device memory: " + name)

@@ -17,17 +17,21 @@ const (
 	F32 DType = iota
 	BF16
 	I32
+	U8 // codes in host memory; no kernel takes them
 )
 
 // Size is the width of one element in bytes.
 func (t DType) Size() int64 {
-	if t == BF16 {
+	switch t {
+	case BF16:
 		return 2
+	case U8:
+		return 1
 	}
 	return 4
 }
 
-// String is the type's name as users write it: f32, bf16, i32.
+// String is the type's name as users write it: f32, bf16, i32, u8.
 func (t DType) String() string {
 	switch t {
 	case F32:
@@ -36,6 +40,8 @@ func (t DType) String() string {
 		return "bf16"
 	case I32:
 		return "i32"
+	case U8:
+		return "u8"
 	}
 	return fmt.Sprintf("dtype(%d)", uint8(t))
 }
@@ -165,7 +171,10 @@ func (t Tensor) Int32() []int32 { return elements[int32](t, I32) }
 // BFloat16 is the memory of a BF16 tensor as raw bits, as Float32.
 func (t Tensor) BFloat16() []uint16 { return elements[uint16](t, BF16) }
 
-func elements[E float32 | int32 | uint16](t Tensor, want DType) []E {
+// Uint8 is the memory of a U8 tensor, as Float32.
+func (t Tensor) Uint8() []uint8 { return elements[uint8](t, U8) }
+
+func elements[E float32 | int32 | uint16 | uint8](t Tensor, want DType) []E {
 	if t.DType != want || t.Buf == nil {
 		panic(fmt.Sprintf("tensor: %v has no %v memory", t, want))
 	}

@@ -12,14 +12,18 @@ import (
 )
 
 // WriteBlobs writes arrays to a safetensors file, whole or not at all: see
-// safetensors.Write. Tables are written from their own memory and device
-// tensors read one at a time, so that a checkpoint takes the host memory of the
-// largest device tensor.
+// safetensors.Write. Tables are written from their own memory, piece by piece
+// where that has another form, and device tensors read one at a time, so that a
+// checkpoint takes the host memory of the largest device tensor.
 func WriteBlobs(path string, blobs []param.Blob, metadata map[string]string) error {
 	tensors := make([]safetensors.Tensor, len(blobs))
 	for i, b := range blobs {
 		t := safetensors.Tensor{Name: b.Name, DType: fileType(b.DType), Shape: b.Dims, Data: b.View()}
-		if t.Data == nil {
+		switch {
+		case t.Data != nil:
+		case b.OfTable():
+			t.Part = b.Part
+		default:
 			t.Fill = b.Read
 		}
 		tensors[i] = t
@@ -29,7 +33,7 @@ func WriteBlobs(path string, blobs []param.Blob, metadata map[string]string) err
 
 // fileType is how a safetensors file names a type.
 func fileType(t tensor.DType) safetensors.DType {
-	return map[tensor.DType]safetensors.DType{tensor.F32: "F32", tensor.BF16: "BF16", tensor.I32: "I32"}[t]
+	return map[tensor.DType]safetensors.DType{tensor.F32: "F32", tensor.BF16: "BF16", tensor.I32: "I32", tensor.U8: "U8"}[t]
 }
 
 // ReadBlobs sets arrays from a safetensors file. The file holds exactly these

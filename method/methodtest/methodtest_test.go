@@ -11,7 +11,7 @@ import (
 // a union that does not cover all neurons.
 func small() method.MEFT {
 	return method.MEFT{Neurons: 46, TopK: 5, Experts: 12, Probe: 3, Gate: method.GateLogit, Share: method.ShareToken,
-		Layers: "all", Idle: param.Lazy, Activation: "relu"}
+		Layers: "all", Idle: param.Lazy, Activation: "relu", Master: param.WholeMaster, Moments: param.WholeMoments}
 }
 
 func TestMethodsKeepTheirPromises(t *testing.T) {
@@ -41,6 +41,12 @@ func TestMethodsKeepTheirPromises(t *testing.T) {
 		{"meft union ungated", "meft", with(func(f *method.MEFT) { f.Share, f.Gate = method.ShareUnion, method.GateNone })},
 		{"meft chunks", "meft", with(func(f *method.MEFT) { f.Buffer = 7 })},
 		{"meft frozen keys", "meft", with(func(f *method.MEFT) { f.FrozenKeys, f.Idle = true, param.Replay })},
+		{"meft split", "meft", with(func(f *method.MEFT) { f.Master, f.Buffer = param.SplitMaster, 7 })},
+		{"meft split union bytes", "meft", with(func(f *method.MEFT) {
+			f.Master, f.Moments, f.Share = param.SplitMaster, param.ByteMoments, method.ShareUnion
+		})},
+		{"meft half moments dense", "meft", with(func(f *method.MEFT) { f.Moments, f.Idle = param.HalfMoments, param.Moving })},
+		{"meft byte moments replay", "meft", with(func(f *method.MEFT) { f.Moments, f.Idle = param.ByteMoments, param.Replay })},
 		{"meft one layer", "meft", with(func(f *method.MEFT) { f.Layers, f.Neurons = "2", 60 })},
 	} {
 		t.Run(c.name, func(t *testing.T) { Run(t, c.method, c.m) })
