@@ -26,8 +26,13 @@ func (a Mat) len() int { return max(len(a.F32), len(a.BF16)) }
 
 // kcMax bounds the steps of k that are added up in registers. A product is
 // cut into the fewest blocks of at most kcMax steps, equal in size and a
-// multiple of 32 but for the last, so the cuts depend on k only.
-const kcMax = 256
+// multiple of 32 but for the last, so the cuts depend on k only. Up to kcOnce
+// steps stay whole: C is written once, and that pays for a sliver of B that
+// just fits into the first-level cache.
+const (
+	kcMax  = 256
+	kcOnce = 320
+)
 
 // blocks is the block shape of a level: micro-kernels compute mr rows by nr
 // columns, and mc rows of packed A stay in the second-level cache.
@@ -47,8 +52,8 @@ func (l Level) blocks() blocks {
 	return blocks{mr: 4, nr: 4, mc: 128}
 }
 
-// aLen is the size of packed A of so many rows and kcMax steps.
-func (s blocks) aLen(rows int) int { return (rows + s.mr - 1) / s.mr * (s.mr*kcMax + panelPad) }
+// aLen is the size of packed A of so many rows and kcOnce steps.
+func (s blocks) aLen(rows int) int { return (rows + s.mr - 1) / s.mr * (s.mr*kcOnce + panelPad) }
 
 // matMul is a product being computed.
 type matMul struct {
@@ -147,6 +152,9 @@ func (j *matMul) set(p *Pool, op Op, m, n, k int, alpha float32, a, b Mat, c []f
 		return false
 	}
 	count := (k + kcMax - 1) / kcMax
+	if k <= kcOnce {
+		count = 1
+	}
 	kc := ((k+count-1)/count + 31) &^ 31
 	*j = matMul{pool: p, op: op, m: m, n: n, k: k, alpha: alpha, a: a, b: b, c: c, ldc: ldc, accumulate: accumulate, kc: kc}
 	return true

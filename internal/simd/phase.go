@@ -26,7 +26,7 @@ type phase struct {
 // third-level cache holds.
 const (
 	phaseRows  = 1024
-	phaseDepth = 4
+	phaseDepth = 3
 )
 
 // groupMax is the most slivers that a worker packs at a time: as many as fit
@@ -41,7 +41,7 @@ const packsPiece = 16
 const minPiece = 1 << 19
 
 // start begins the first phase, with room for packed A and a number of rows
-// for which it holds kcMax steps.
+// for which it holds kcOnce steps.
 func (j *matMul) start(room []float32, most int) {
 	j.packed, j.most = room, most
 	j.i0, j.rows, j.p0, j.p1 = 0, 0, 0, j.k

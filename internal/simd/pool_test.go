@@ -76,7 +76,7 @@ func TestPoolRefusesNestedRun(t *testing.T) {
 func TestPoolWorkspaceIsBounded(t *testing.T) {
 	for _, l := range shapes() {
 		p := NewPool(4, l)
-		if got := p.Bytes(); got > 4500<<10+4*450<<10 {
+		if got := p.Bytes(); got > 4200<<10+4*600<<10 {
 			t.Errorf("%v: %d bytes for 4 threads", l, got)
 		}
 		p.Close()

@@ -18,7 +18,7 @@ type worker struct {
 func (w *worker) init(l Level, s blocks) {
 	w.level, w.shape = l, s
 	w.asm = l == AVX2 || l == AVX512 || l == wideTest && hasAVX2
-	w.a, w.b, w.tile = aligned(s.aLen(s.mc)), aligned(groupMax*kcMax*s.nr), aligned(s.mr*s.nr)
+	w.a, w.b, w.tile = aligned(s.aLen(s.mc)), aligned(groupMax*kcOnce*s.nr), aligned(s.mr*s.nr)
 }
 
 func (w *worker) bytes() int64 { return 4 * int64(cap(w.a)+cap(w.b)+cap(w.tile)) }
