@@ -132,14 +132,15 @@ func kernelArgs(rng *rand.Rand, rows, lanes int) (all [][]any) {
 }
 
 func thinArgs(rng *rand.Rand, rows int, bf16 bool) (all [][]any) {
+	cols := thinCols(rows)
 	for _, kc := range []int{32, 64, 96} {
 		for acc := range 2 {
-			lda, ldb, ldc := kc+1, kc+3, 16+acc
-			var b any = plain(rng, 15*ldb+kc)
+			ldb, ldc := kc+3, cols+acc
+			var b any = plain(rng, (cols-1)*ldb+kc)
 			if bf16 {
-				b = halves(rng, 15*ldb+kc)
+				b = halves(rng, (cols-1)*ldb+kc)
 			}
-			all = append(all, []any{kc, plain(rng, (rows-1)*lda+kc), lda, b, ldb, plain(rng, (rows-1)*ldc+16), ldc, acc, float32(0.7)})
+			all = append(all, []any{kc, plain(rng, rows*kc), b, ldb, 768, plain(rng, (rows-1)*ldc+cols), ldc, acc, float32(0.7)})
 		}
 	}
 	return all

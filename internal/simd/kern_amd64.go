@@ -230,19 +230,49 @@ func packRows16(dst *float32, panel int, ds int, src *float32, ss int, sp int, c
 func packRows16BF16(dst *float32, ds int, src *uint16, ss int, nk int)
 
 //go:noescape
-func thin1(kc int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int, acc int, alpha float32)
+func thin1(kc int, a *float32, b *float32, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
 
 //go:noescape
-func thin1BF16(kc int, a *float32, lda int, b *uint16, ldb int, c *float32, ldc int, acc int, alpha float32)
+func thin1BF16(kc int, a *float32, b *uint16, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
 
 //go:noescape
-func thin2(kc int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int, acc int, alpha float32)
+func thin2(kc int, a *float32, b *float32, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
 
 //go:noescape
-func thin2BF16(kc int, a *float32, lda int, b *uint16, ldb int, c *float32, ldc int, acc int, alpha float32)
+func thin2BF16(kc int, a *float32, b *uint16, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
 
 //go:noescape
-func thin3(kc int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int, acc int, alpha float32)
+func thin3(kc int, a *float32, b *float32, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
 
 //go:noescape
-func thin3BF16(kc int, a *float32, lda int, b *uint16, ldb int, c *float32, ldc int, acc int, alpha float32)
+func thin3BF16(kc int, a *float32, b *uint16, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin4(kc int, a *float32, b *float32, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin4BF16(kc int, a *float32, b *uint16, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin5(kc int, a *float32, b *float32, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin5BF16(kc int, a *float32, b *uint16, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin6(kc int, a *float32, b *float32, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin6BF16(kc int, a *float32, b *uint16, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin7(kc int, a *float32, b *float32, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin7BF16(kc int, a *float32, b *uint16, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin8(kc int, a *float32, b *float32, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin8BF16(kc int, a *float32, b *uint16, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)

@@ -82,8 +82,8 @@ func (p *Pool) MatMul(op Op, m, n, k int, alpha float32, a, b Mat, c []float32, 
 	p.enter()
 	j := &p.job
 	if j.set(p, op, m, n, k, alpha, a, b, c, ldc, accumulate) {
-		if j.thin() {
-			p.run(j.thinPieces(len(p.workers)), (*thinning)(j))
+		if j.thin(p.a) {
+			p.run(j.thinPieces(len(p.workers), p.a), (*thinning)(j))
 		}
 		for j.start(p.a, phaseRows); j.more(); j.advance() {
 			pieces := j.split(len(p.workers))
@@ -107,8 +107,8 @@ func (p *Pool) MatMulOn(worker int, op Op, m, n, k int, alpha float32, a, b Mat,
 	w := &p.workers[worker]
 	j := &w.job
 	if j.set(p, op, m, n, k, alpha, a, b, c, ldc, accumulate) {
-		if j.thin() {
-			j.thinPieces(1)
+		if j.thin(w.a) {
+			j.thinPieces(1, w.a)
 			j.thinPiece(0)
 		}
 		for j.start(w.a, w.shape.mc); j.more(); j.advance() {

@@ -166,7 +166,7 @@ func TestMatMulBitsDependOnDepthOnly(t *testing.T) {
 						}, 0, m, 0, n)
 						p.Close()
 					}
-					for _, part := range [][4]int{{0, 1, 0, n}, {66, 1, 0, n}, {1, 2, 3, 16}, {13, 3, 32, 32}, {5, 4, 1, 17}, {7, 8, 0, 48}, {50, 13, 74, 1}, {2, 19, 20, 55}} {
+					for _, part := range [][4]int{{0, 1, 0, n}, {66, 1, 0, n}, {1, 2, 3, 16}, {13, 3, 32, 32}, {5, 4, 1, 17}, {7, 8, 0, 48}, {50, 13, 74, 1}, {2, 19, 20, 55}, {31, 5, 3, 72}, {40, 6, 0, 16}, {200, 7, 10, 33}} {
 						sameBits(t, fmt.Sprint(op, k, bf16, part), c, func(dst []float32, i0, rows, j0, cols int) {
 							pa, pb := a.mat(), b.mat()
 							pa.F32 = shift(pa.F32, op == TN, i0, pa.Stride)

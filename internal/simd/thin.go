@@ -2,24 +2,38 @@ package simd
 
 // thinRows is the largest number of rows for the kernels that use B as it
 // lies; from there on packing it pays.
-const thinRows = 3
+const thinRows = 8
 
-// thin reports whether the product can use them: they take whole cache lines of B.
-func (j *matMul) thin() bool {
-	if l := j.pool.level; j.op != NT || j.m > thinRows || l != AVX2 && l != AVX512 {
+// thin reports whether the product can use them, given room for packed A: they
+// take whole cache lines of B.
+func (j *matMul) thin(room []float32) bool {
+	l := j.pool.level
+	if j.op != NT || j.m > thinRows || l != AVX2 && l != AVX512 || j.m*j.k+panelPad > len(room) {
 		return false
 	}
 	return j.b.BF16 == nil && j.k%16 == 0 || j.k%32 == 0
 }
 
-// thinCols is the number of columns a thin kernel computes.
-const thinCols = 16
+// thinCols is the number of columns that a thin kernel of m rows computes.
+func thinCols(m int) int {
+	if m <= 4 {
+		return 16
+	}
+	return 8
+}
 
-// thinPieces leaves the last n mod 16 columns to the phases, and cuts the others
-// into pieces for the threads, whose number it returns.
-func (j *matMul) thinPieces(threads int) int {
-	blocks := j.n / thinCols
-	j.col0 = blocks * thinCols
+// thinPieces packs A into room, leaves the last n mod thinCols columns to the
+// phases, and cuts the others into pieces for the threads, whose number it
+// returns.
+func (j *matMul) thinPieces(threads int, room []float32) int {
+	j.packed = j.a.F32 // one row is packed as it is
+	if j.m > 1 {
+		j.packed = room
+		packT(&room[0], j.m, &j.a.F32[0], j.a.Stride, j.m, j.k/8)
+	}
+	cols := thinCols(j.m)
+	blocks := j.n / cols
+	j.col0 = blocks * cols
 	pieces := 1
 	if threads > 1 {
 		pieces = max(1, min(4*threads, j.m*j.n*j.k/minPiece))
@@ -34,44 +48,77 @@ type thinning matMul
 // Do computes piece i.
 func (t *thinning) Do(i, _ int) { (*matMul)(t).thinPiece(i) }
 
+// longRow is the bytes of a row of B from which it pays to ask ahead within it.
+const longRow = 4096
+
 // thinPiece computes blocks of columns [i·groups, (i+1)·groups).
 func (j *matMul) thinPiece(i int) {
-	size := j.groups * thinCols
-	for j0 := i * size; j0 < min((i+1)*size, j.col0); j0 += thinCols {
+	cols, size := thinCols(j.m), 4
+	if j.b.BF16 != nil {
+		size = 2
+	}
+	// The lines to ask for ahead: of the same rows, or of the rows after them
+	// when these are short.
+	ahead := 768
+	if j.k*size < longRow {
+		ahead = cols * j.b.Stride * size
+	}
+	share := j.groups * cols
+	for j0 := i * share; j0 < min((i+1)*share, j.col0); j0 += cols {
 		for p := 0; p < j.k; p += j.kc {
 			acc := 0
 			if p > 0 || j.accumulate {
 				acc = 1
 			}
-			_ = j.c[(j.m-1)*j.ldc+j0+thinCols-1]
-			kc, a, c := min(j.kc, j.k-p), &j.a.F32[p], &j.c[j0]
+			_ = j.c[(j.m-1)*j.ldc+j0+cols-1]
+			kc, a, c := min(j.kc, j.k-p), &j.packed[p*j.m], &j.c[j0]
 			if j.b.BF16 != nil {
-				thinBF16(j.m, kc, a, j.a.Stride, &j.b.BF16[j0*j.b.Stride+p], j.b.Stride, c, j.ldc, acc, j.alpha)
+				thinBF16(j.m, kc, a, &j.b.BF16[j0*j.b.Stride+p], j.b.Stride, ahead, c, j.ldc, acc, j.alpha)
 			} else {
-				thinF32(j.m, kc, a, j.a.Stride, &j.b.F32[j0*j.b.Stride+p], j.b.Stride, c, j.ldc, acc, j.alpha)
+				thinF32(j.m, kc, a, &j.b.F32[j0*j.b.Stride+p], j.b.Stride, ahead, c, j.ldc, acc, j.alpha)
 			}
 		}
 	}
 }
 
-func thinF32(m, kc int, a *float32, lda int, b *float32, ldb int, c *float32, ldc, acc int, alpha float32) {
+func thinF32(m, kc int, a *float32, b *float32, ldb, ahead int, c *float32, ldc, acc int, alpha float32) {
 	switch m {
 	case 1:
-		thin1(kc, a, lda, b, ldb, c, ldc, acc, alpha)
+		thin1(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
 	case 2:
-		thin2(kc, a, lda, b, ldb, c, ldc, acc, alpha)
+		thin2(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
+	case 3:
+		thin3(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
+	case 4:
+		thin4(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
+	case 5:
+		thin5(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
+	case 6:
+		thin6(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
+	case 7:
+		thin7(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
 	default:
-		thin3(kc, a, lda, b, ldb, c, ldc, acc, alpha)
+		thin8(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
 	}
 }
 
-func thinBF16(m, kc int, a *float32, lda int, b *uint16, ldb int, c *float32, ldc, acc int, alpha float32) {
+func thinBF16(m, kc int, a *float32, b *uint16, ldb, ahead int, c *float32, ldc, acc int, alpha float32) {
 	switch m {
 	case 1:
-		thin1BF16(kc, a, lda, b, ldb, c, ldc, acc, alpha)
+		thin1BF16(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
 	case 2:
-		thin2BF16(kc, a, lda, b, ldb, c, ldc, acc, alpha)
+		thin2BF16(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
+	case 3:
+		thin3BF16(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
+	case 4:
+		thin4BF16(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
+	case 5:
+		thin5BF16(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
+	case 6:
+		thin6BF16(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
+	case 7:
+		thin7BF16(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
 	default:
-		thin3BF16(kc, a, lda, b, ldb, c, ldc, acc, alpha)
+		thin8BF16(kc, a, b, ldb, ahead, c, ldc, acc, alpha)
 	}
 }
