@@ -85,7 +85,7 @@ func TestYAMLBringsBackEveryValue(t *testing.T) {
 	for _, text := range trickyTexts() {
 		c := Defaults()
 		c.Model, c.PromptTemplate, c.OutputDir, c.DataFormat = text, text, text, text
-		c.Settings = map[string]string{"meft_layers": text, "parallel_layers": text}
+		c.Settings = map[string]string{"meft_layers": text, "parallel_layers": text, "lora_target": text}
 		if back := reread(t, c); !same(c, back) {
 			t.Errorf("%q: wrote\n%sread %+v", text, c.YAML(), back)
 		}

@@ -206,7 +206,7 @@ func timeless(t *testing.T, e train.Event) string {
 // always pass.
 func TestNothingChangesWithoutAReason(t *testing.T) {
 	files := effectFiles(t)
-	for _, with := range []string{"", "validation_data=$rows eval_strategy=steps eval_steps=2 predict_with_generate=true max_new_tokens=2", "data=$chat chat_template=$template", "method=full", "method=parallel packing=true"} {
+	for _, with := range []string{"", "validation_data=$rows eval_strategy=steps eval_steps=2 predict_with_generate=true max_new_tokens=2", "data=$chat chat_template=$template", "method=full", "method=parallel packing=true", "method=lora lora_dropout=0.3"} {
 		a, b := observed(t, files, with, "", ""), observed(t, files, with, "", "")
 		if a != b {
 			t.Errorf("%s: two equal runs differ:\n%s\n%s", with, a, b)

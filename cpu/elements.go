@@ -57,17 +57,21 @@ func actGrad(j *job, lo, hi, _ int) {
 // Dropout is tensor.Kernels.Dropout.
 func (d *Device) Dropout(y, x tensor.Tensor, p float32, key uint64) {
 	n := tensor.CheckDropout(y, x, p)
-	d.run(n, 1, job{f: dropout, y: y.Float32(), x: x.Float32(), alpha: p, key: key})
+	d.run((n+1)/2, 2, job{f: dropout, y: y.Float32(), x: x.Float32(), alpha: p, key: key})
 }
 
+// dropout does pairs of elements, each with one draw. Which are dropped cannot
+// be foretold, so nothing branches on it.
 func dropout(j *job, lo, hi, _ int) {
-	keep := 1 / (1 - j.alpha)
-	for i := lo; i < hi; i++ {
-		v := j.x[i] * keep
-		if tensor.Uniform(j.key, i) < j.alpha {
-			v = 0
+	keep, below := 1/(1-j.alpha), int64(tensor.DropBelow(j.alpha))
+	for p := lo; p < hi; p++ {
+		z := tensor.Random(j.key, p)
+		first, second := uint32((int64(z>>32)-below)>>63), uint32((int64(uint32(z))-below)>>63) // all ones to drop
+		x, y := j.x[2*p:], j.y[2*p:]
+		y[0] = math.Float32frombits(math.Float32bits(x[0]*keep) &^ first)
+		if len(x) > 1 {
+			y[1] = math.Float32frombits(math.Float32bits(x[1]*keep) &^ second)
 		}
-		j.y[i] = v
 	}
 }
 

@@ -81,7 +81,7 @@ func (g *loraGroup) drop(x tensor.Tensor) tensor.Tensor {
 }
 
 // drawKey is the key of this batch. The factor is odd and far from the step of
-// tensor.Uniform, so that batches do not draw shifted copies of each other.
+// tensor.Random, so that batches do not draw shifted copies of each other.
 func (g *loraGroup) drawKey() uint64 { return g.key + g.model.Draw()*0xd1342543de82ef95 }
 
 // Forward adds s·drop(x)·Aᵀ·Bᵀ to y.

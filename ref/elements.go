@@ -61,7 +61,9 @@ func (d *Device) Dropout(y, x tensor.Tensor, p float32, key uint64) {
 	tensor.CheckDropout(y, x, p)
 	to := f64(y)
 	for i, v := range f64(x) {
-		if to[i] = 0; tensor.Uniform(key, i) >= p {
+		if number := uint32(tensor.Random(key, i/2) >> (32 * (1 - i%2))); number < tensor.DropBelow(p) {
+			to[i] = 0
+		} else {
 			to[i] = v / (1 - float64(p))
 		}
 	}

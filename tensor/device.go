@@ -136,8 +136,9 @@ type Kernels interface {
 	// ActGrad: dx = dy·f'(x). dx may be dy. The slope of ReLU at 0 is 0.
 	ActGrad(dx, dy, x Tensor, f Func)
 
-	// Dropout: y[i] = x[i]/(1-p) where Uniform(key, i) >= p, else 0, i counting
-	// all elements. p is from 0 to below 1. y may be x.
+	// Dropout: y[i] = 0 where the 32-bit number i of Random(key), i counting all
+	// elements, is below DropBelow(p), else x[i]/(1-p). p is from 0 to below 1. y
+	// may be x.
 	Dropout(y, x Tensor, p float32, key uint64)
 
 	// RowDots: s[t,j] = x[t,:]·rows[ids[t,j],:]. s [n,k], x [n,d], rows [u,d],
