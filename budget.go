@@ -2,6 +2,7 @@ package meft
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,7 +70,7 @@ func savings(meft bool) []saving {
 		smallerBatch,
 	}
 	if meft {
-		out = append(out, halve("meft_buffer", 64), halve("meft_neurons", 64))
+		out = append(out, halve("meft_buffer", 64), smallerMoments, onDisk, halve("meft_neurons", 64))
 	}
 	return append(out, func(c *Config) bool { c.MaxLength /= 2; return c.MaxLength >= 32 })
 }
@@ -94,14 +95,35 @@ func halve(name string, least int) saving {
 		if _, err := fmt.Sscan(c.setting(name), &v); err != nil || v == 0 {
 			v = 4096
 		}
-		settings := map[string]string{}
-		for k, s := range c.Settings {
-			settings[k] = s
-		}
-		settings[name] = fmt.Sprint(v / 2)
-		c.Settings = settings
+		c.change(name, fmt.Sprint(v/2))
 		return v/2 >= least
 	}
+}
+
+// change gives a method's setting another value in a copy of the settings.
+func (c *Config) change(name, value string) {
+	settings := maps.Clone(c.Settings)
+	if settings == nil {
+		settings = map[string]string{}
+	}
+	settings[name] = value
+	c.Settings = settings
+}
+
+// smallerMoments goes from 12 bytes a number of the host's tables to 8 and 6.
+func smallerMoments(c *Config) bool {
+	next, ok := map[string]string{"f32": "bf16", "bf16": "8bit"}[c.setting("meft_moments")]
+	if ok {
+		c.change("meft_moments", next)
+	}
+	return ok
+}
+
+// onDisk moves the host's tables out of memory.
+func onDisk(c *Config) bool {
+	done := c.HostStore == "disk"
+	c.HostStore = "disk"
+	return !done
 }
 
 // setting is the value of a method's setting, its default where it is not set.
@@ -161,7 +183,8 @@ func describe(c, asked Config) string {
 	add("gradient_accumulation_steps", c.Accumulation, asked.Accumulation)
 	add("max_length", c.MaxLength, asked.MaxLength)
 	add("base_dtype", c.BaseDType, asked.BaseDType)
-	for _, name := range []string{"meft_buffer", "meft_neurons"} {
+	add("host_store", c.HostStore, asked.HostStore)
+	for _, name := range []string{"meft_buffer", "meft_moments", "meft_neurons"} {
 		add(name, c.setting(name), asked.setting(name))
 	}
 	if c.Rebuild != asked.Rebuild {

@@ -76,6 +76,8 @@ type Config struct {
 	Threads      int    `name:"threads" help:"CPU threads; 0 for all. Results do not depend on it"`
 	DeviceMemory Size   `name:"device_memory" alias:"max_gpu_mem,gpu_memory" help:"budget such as 8GB: refuse what needs more; 0 for none"`
 	HostMemory   Size   `name:"host_memory" alias:"max_ram,ram" help:"budget for pinned and host memory; 0 for none"`
+	HostStore    string `name:"host_store" help:"where method meft keeps keys, values and moments: memory, or disk: a file mapped into memory, deleted at the end, so that they may be larger than the RAM" choices:"memory,disk"`
+	HostStoreDir string `name:"host_store_dir" help:"folder of that file; output_dir if not set"`
 
 	// Settings are the options of the methods that were set, by name.
 	Settings map[string]string `name:"-"`
@@ -89,7 +91,7 @@ func Defaults() Config {
 		MaxLostSupervision: 0.01, MaxLength: 1024, Batch: 8, Accumulation: 1, Epochs: 3,
 		Scheduler: "linear", Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1, Seed: 42,
 		EvalStrategy: "no", EvalSteps: 100, MaxNewTokens: 64, BestMetric: "loss", SaveStrategy: "steps", SaveSteps: 500, LoggingSteps: 1,
-		Device: "cpu",
+		Device: "cpu", HostStore: "memory",
 	}
 }
 

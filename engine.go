@@ -19,6 +19,7 @@ type recipe struct {
 	seed   uint64
 	first  func(a *tensor.Arena)                 // allocations before the model's, or nil
 	more   func(a *tensor.Arena, p *parts) error // allocations after the method's, or nil
+	disk   string                                // folder for host tables; "" keeps them in memory
 }
 
 // parts is what a recipe makes. While planning they have no memory.
@@ -57,9 +58,19 @@ func (r *recipe) plan() (*tensor.Ledger, error) {
 			return nil, err
 		}
 	}
+	l, _, err := r.planned()
+	return l, err
+}
+
+// planned is plan for a method that has been checked, and the parts planned.
+func (r *recipe) planned() (*tensor.Ledger, *parts, error) {
 	var l tensor.Ledger
-	_, err := r.make(tensor.NewPlan(&l))
-	return &l, err
+	a := tensor.NewPlan(&l)
+	if r.disk != "" {
+		a.KeepOnDisk(nil)
+	}
+	p, err := r.make(a)
+	return &l, p, err
 }
 
 // engine is a built recipe with its weights.
@@ -68,6 +79,7 @@ type engine struct {
 	dev    tensor.Device
 	arena  *tensor.Arena
 	ledger tensor.Ledger
+	store  *param.File // nil with everything in memory
 }
 
 // build allocates and loads what plan, the recipe's own, foresees. Used memory
@@ -81,6 +93,13 @@ func (r *recipe) buildOn(dev tensor.Device, plan *tensor.Ledger) (*engine, error
 	e := &engine{dev: dev}
 	e.arena = tensor.NewArena(e.dev, &e.ledger, plan)
 	var err error
+	if r.disk != "" {
+		if e.store, err = param.NewFile(r.disk, plan.Used(tensor.OnDisk)); err != nil {
+			e.Close()
+			return nil, fmt.Errorf("host_store disk: %w", err)
+		}
+		e.arena.KeepOnDisk(e.store)
+	}
 	if e.parts, err = r.make(e.arena); err != nil {
 		e.Close()
 		return nil, err
@@ -99,5 +118,8 @@ func (r *recipe) buildOn(dev tensor.Device, plan *tensor.Ledger) (*engine, error
 // Close frees everything.
 func (e *engine) Close() {
 	e.arena.Close()
+	if e.store != nil {
+		e.store.Close()
+	}
 	e.dev.Close()
 }

@@ -1,6 +1,7 @@
 package meft
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -124,6 +125,8 @@ func checkConfig(c Config) error {
 	need(c.EvalSteps > 0 && c.SaveSteps > 0 && c.LoggingSteps > 0, "eval_steps %d, save_steps %d, logging_steps %d: wanted 1 or more", c.EvalSteps, c.SaveSteps, c.LoggingSteps)
 	need(c.Threads >= 0, "threads is %d, wanted 0 (all) or more", c.Threads)
 	need(c.EvalBatch >= 0, "per_device_eval_batch_size is %d, wanted 1 or more, or 0 for as many as there is room for", c.EvalBatch)
+	need(c.HostStore == "memory" || c.Method == "meft", "host_store is %s: method %s keeps nothing on the host; leave it out", c.HostStore, c.Method)
+	need(c.HostStore == "disk" || c.HostStoreDir == "", "host_store_dir is %s, host_store %s: wanted host_store disk with it", c.HostStoreDir, c.HostStore)
 	need(c.MaxNewTokens > 0, "max_new_tokens is %d, wanted 1 or more", c.MaxNewTokens)
 	need(c.EvalStrategy == "no" || c.ValidationData != "" || c.ValSize > 0, "eval_strategy %s needs validation rows: give validation_data or val_size", c.EvalStrategy)
 	need(c.Patience == 0 && !c.KeepBest || c.EvalStrategy != "no", "early_stopping_patience and load_best_model_at_end need evaluations: set eval_strategy to steps or epoch")
@@ -145,6 +148,14 @@ func (c Config) rate() float64 {
 		return 2e-4 // QLoRA's for up to 13B, and what most recipes begin with
 	}
 	return 1e-4 // the MEFT paper's, section 4.3
+}
+
+// storeDir is the folder for host tables, "" where they are in memory.
+func (c Config) storeDir() string {
+	if c.HostStore != "disk" {
+		return ""
+	}
+	return cmp.Or(c.HostStoreDir, c.OutputDir)
 }
 
 // resize decides what the model is built for. Rows are as long as the data
@@ -201,7 +212,7 @@ type pieces struct {
 
 // recipe is the job's memory. The optimizer, data and batches are made into p.
 func (j *job) recipe(p *pieces) *recipe {
-	return &recipe{base: j.base, method: j.method, size: j.size, seed: j.config.Seed, first: j.place, more: func(a *tensor.Arena, parts *parts) error {
+	return &recipe{base: j.base, method: j.method, size: j.size, seed: j.config.Seed, disk: j.config.storeDir(), first: j.place, more: func(a *tensor.Arena, parts *parts) error {
 		return j.attach(a, parts, p)
 	}}
 }

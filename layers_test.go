@@ -31,6 +31,7 @@ var outside = map[string][]string{
 	".":             {"go.yaml.in/yaml/v3", "golang.org/x/sys"},
 	"internal/simd": {"golang.org/x/sys"},
 	"cpu":           {"golang.org/x/sys"},
+	"param":         {"golang.org/x/sys"},
 	"safetensors":   {"golang.org/x/sys"},
 	"token":         {"golang.org/x/text", "github.com/dlclark/regexp2/v2"},
 	"task":          {"github.com/parquet-go/parquet-go"},

@@ -19,6 +19,7 @@ type Plan struct {
 	Device      int64          // bytes of device memory
 	Pinned      int64
 	Host        int64
+	Disk        int64        // bytes of a file for host tables, with host_store disk
 	Fixed       int64        // bytes of the program itself, on the host
 	Tokens      int          // most tokens of an optimizer step
 	Steps       int          // 0 without data
@@ -59,7 +60,7 @@ func (j *job) plan() (*Plan, error) {
 	}
 	c := j.config
 	out := &Plan{Model: j.base.name, Method: c.Method, Parameters: j.base.config.Parameters(), Trained: trained, Ledger: l,
-		Device: l.Used(tensor.OnDevice), Pinned: l.Used(tensor.Pinned), Host: l.Used(tensor.OnHost), Fixed: programSize(c.Model),
+		Device: l.Used(tensor.OnDevice), Pinned: l.Used(tensor.Pinned), Host: l.Used(tensor.OnHost), Disk: l.Used(tensor.OnDisk), Fixed: programSize(c.Model),
 		Tokens: c.Batch * j.length * c.Accumulation, Steps: p.steps, Data: j.report, Validation: j.vreport}
 	out.Problems = overBudget(c, l)
 	if len(out.Problems) > 0 {
@@ -69,12 +70,11 @@ func (j *job) plan() (*Plan, error) {
 }
 
 func (j *job) ledger(p *pieces) (*tensor.Ledger, int64, error) {
-	var l tensor.Ledger
-	parts, err := j.recipe(p).make(tensor.NewPlan(&l))
+	l, parts, err := j.recipe(p).planned()
 	if err != nil {
 		return nil, 0, err
 	}
-	return &l, parts.params.Parameters(), nil
+	return l, parts.params.Parameters(), nil
 }
 
 // suggestion names the mildest settings that would fit.

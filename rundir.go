@@ -151,6 +151,10 @@ func (d runDir) room(p *Plan, j *job) error {
 	for !exists(at) && filepath.Dir(at) != at {
 		at = filepath.Dir(at)
 	}
+	if j.config.storeDir() == d.dir && p.Disk > 0 {
+		need += p.Disk
+		what += ", host tables"
+	}
 	free, ok := freeDisk(at)
 	if ok && free < need {
 		return fmt.Errorf("%s: the disk has %v free, this run writes %v (%s): %v missing; free some, or choose an --output_dir on another disk", d.dir, Size(free), Size(need), what, Size(need-free))

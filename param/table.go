@@ -90,7 +90,8 @@ type Table struct {
 // sumParts is the number of partial sums of SumSquares, whatever the threads.
 const sumParts = 64
 
-// NewTable allocates a table of zeros in host memory, all of it through a.
+// NewTable allocates a table of zeros in host memory, all of it through a; its
+// values and moments in the pool that a has for bulk.
 func NewTable(a *tensor.Arena, name string, rows, dim int, o TableOptions) *Table {
 	o.Idle, o.Master, o.Moments = cmp.Or(o.Idle, Lazy), cmp.Or(o.Master, WholeMaster), cmp.Or(o.Moments, WholeMoments)
 	if rows <= 0 || dim <= 0 || !o.Idle.Valid() || !o.Master.Valid() || !o.Moments.Valid() {
@@ -122,7 +123,7 @@ func NewTable(a *tensor.Arena, name string, rows, dim int, o TableOptions) *Tabl
 }
 
 func (t *Table) newHalf(a *tensor.Arena, part string, trained bool) half {
-	of := allocator{a, tensor.OnHost, t.Rows, t.Dim, t.level}
+	of := allocator{a, a.Bulk(), t.Rows, t.Dim, t.level}
 	h := half{w: of.master(part, t.o.Master), trained: trained}
 	if trained {
 		h.d = a.Float32(part+".grad", tensor.OnHost, t.grads*t.Dim)

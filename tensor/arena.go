@@ -26,7 +26,9 @@ type arenas struct {
 	plan     *Ledger // nil while planning
 	bufs     []Buffer
 	overlays map[string]*shared
-	first    int // index of the first ledger entry of this arena
+	onDisk   bool  // Bulk is OnDisk
+	store    Store // of the OnDisk pool, nil while planning
+	first    int   // index of the first ledger entry of this arena
 	err      error
 }
 
@@ -56,6 +58,19 @@ func NewArena(d Device, l, plan *Ledger) *Arena {
 
 // Planning reports whether tensors have no memory.
 func (a *Arena) Planning() bool { return a.dev == nil }
+
+// KeepOnDisk makes OnDisk the pool of Bulk, with memory from s, whose closing
+// frees it; a planning arena is given nil.
+func (a *Arena) KeepOnDisk(s Store) { a.onDisk, a.store = true, s }
+
+// Bulk is the pool for what may be larger than memory: OnHost, or OnDisk after
+// KeepOnDisk.
+func (a *Arena) Bulk() Pool {
+	if a.onDisk {
+		return OnDisk
+	}
+	return OnHost
+}
 
 // Device is where tensors live, nil while planning.
 func (a *Arena) Device() Device { return a.dev }
@@ -139,16 +154,21 @@ func (a *Arena) alloc(name string, bytes int64, p Pool) Buffer {
 	if a.Planning() || a.err != nil {
 		return nil
 	}
-	b, err := a.dev.Alloc(bytes, p)
+	var b Buffer
+	var err error
+	if p == OnDisk {
+		b, err = a.store.Alloc(bytes)
+	} else if b, err = a.dev.Alloc(bytes, p); err == nil {
+		a.bufs = append(a.bufs, b)
+	}
 	if err != nil {
 		a.err = fmt.Errorf("%s: %d bytes of %v memory: %w", name, bytes, p, err)
 		return nil
 	}
-	a.bufs = append(a.bufs, b)
 	return b
 }
 
-// Float32 allocates n zeroed floats of the Pinned or OnHost pool, nil while
+// Float32 allocates n zeroed floats of any pool but OnDevice, nil while
 // planning or after a failure. Overlays do not apply to host memory.
 func (a *Arena) Float32(name string, p Pool, n int) []float32 {
 	return hostSlice(a, name, p, F32, n, Tensor.Float32)

@@ -8,11 +8,18 @@ const (
 	OnDevice Pool = iota // the accelerator's memory, or what stands for it on a CPU
 	Pinned               // host memory that the device copies from and to
 	OnHost               // ordinary host memory
-	Pools    = 3
+	OnDisk               // a file that the host addresses like memory; see Store
+	Pools    = 4
 )
 
 // String is the pool's name as users read it.
-func (p Pool) String() string { return [...]string{"device", "pinned", "host"}[p] }
+func (p Pool) String() string { return [...]string{"device", "pinned", "host", "disk"}[p] }
+
+// A Store gives memory of the OnDisk pool, which no device does.
+type Store interface {
+	// Alloc gives zeroed memory aligned to 64 bytes with Host() != nil.
+	Alloc(bytes int64) (Buffer, error)
+}
 
 // Ticket stands for a copy that was started.
 type Ticket int64

@@ -24,6 +24,7 @@ type Memory struct {
 	Device       int64         `json:"device"`
 	Pinned       int64         `json:"pinned"`
 	Host         int64         `json:"host"`
+	Disk         int64         `json:"disk,omitempty"`          // of host tables in a file
 	DeviceBudget int64         `json:"device_budget,omitempty"` // 0 for none
 	HostBudget   int64         `json:"host_budget,omitempty"`   // of pinned and host together; 0 for none
 }
@@ -38,7 +39,7 @@ type MemoryGroup struct {
 
 // NewMemory is the account of l, its entries grouped by key.
 func NewMemory(l *tensor.Ledger, key func(tensor.Entry) string) Memory {
-	m := Memory{Device: l.Used(tensor.OnDevice), Pinned: l.Used(tensor.Pinned), Host: l.Used(tensor.OnHost)}
+	m := Memory{Device: l.Used(tensor.OnDevice), Pinned: l.Used(tensor.Pinned), Host: l.Used(tensor.OnHost), Disk: l.Used(tensor.OnDisk)}
 	for _, g := range l.Groups(key) {
 		m.Groups = append(m.Groups, MemoryGroup{g.Name, g.Pool.String(), g.Count, g.Bytes})
 	}

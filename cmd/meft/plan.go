@@ -69,6 +69,7 @@ type planned struct {
 	Device       int64          `json:"device_bytes"`
 	Pinned       int64          `json:"pinned_bytes"`
 	Host         int64          `json:"host_bytes"` // without pinned
+	Disk         int64          `json:"disk_bytes,omitempty"`
 	Program      int64          `json:"program_bytes"`
 	DeviceBudget int64          `json:"device_budget,omitempty"`
 	HostBudget   int64          `json:"host_budget,omitempty"`
@@ -89,7 +90,7 @@ type plannedGroup struct {
 
 func planDocument(c meft.Config, p *meft.Plan) planned {
 	d := planned{Model: p.Model, Method: p.Method, Parameters: p.Parameters, Trained: p.Trained, Memory: []plannedGroup{},
-		Device: p.Device, Pinned: p.Pinned, Host: p.Host, Program: p.Fixed,
+		Device: p.Device, Pinned: p.Pinned, Host: p.Host, Disk: p.Disk, Program: p.Fixed,
 		DeviceBudget: int64(c.DeviceMemory), HostBudget: int64(c.HostMemory),
 		Tokens: p.Tokens, Steps: p.Steps, StepSeconds: p.StepSeconds, Data: p.Data, Validation: p.Validation, Problems: append([]string{}, p.Problems...)}
 	for _, g := range p.Groups() {
@@ -114,6 +115,9 @@ func (a *app) printPlan(c meft.Config, p *meft.Plan) error {
 	totals.add("device", count(p.Device), meft.Size(p.Device).String(), budget(int64(c.DeviceMemory)))
 	host := p.Pinned + p.Host + p.Fixed
 	totals.add("host, pinned and the program included", count(host), meft.Size(host).String(), budget(int64(c.HostMemory)))
+	if p.Disk > 0 {
+		totals.add("disk, for tables of the host", count(p.Disk), meft.Size(p.Disk).String(), "")
+	}
 	_ = totals.write(&b, "")
 	b.WriteString("\n")
 	for _, part := range []struct {

@@ -148,6 +148,9 @@ func (v *trainView) observe(e train.Event) {
 
 func memoryLine(e train.Memory) string {
 	line := fmt.Sprintf("memory: device %s, host %s", meft.Size(e.Device), meft.Size(e.Pinned+e.Host))
+	if e.Disk > 0 {
+		line += ", disk " + meft.Size(e.Disk).String()
+	}
 	if e.DeviceBudget > 0 || e.HostBudget > 0 {
 		line += fmt.Sprintf("; budgets: device %s, host %s", budget(e.DeviceBudget), budget(e.HostBudget))
 	}
