@@ -25,7 +25,11 @@ func TestAVX512TextComputesTheDefinition(t *testing.T) {
 			got := m.call(name, args...)
 			switch {
 			case strings.HasPrefix(base, "kern"):
-				checkKernel(t, name, args, before)
+				checkKernel(t, name, args, before, func(x, y, sum float32) float32 { return fma32(x, y, sum) })
+			case base == "pairBF16":
+				checkPairing(t, args, before)
+			case strings.HasPrefix(base, "pair"):
+				checkKernel(t, name, args, before, func(x, y, sum float32) float32 { return dotPair(sum, bits(x), bits(y)) })
 			case base == "dots":
 				checkDots(t, m, args)
 			case base == "peak":
@@ -47,9 +51,20 @@ func TestAVX512TextComputesTheDefinition(t *testing.T) {
 	}
 }
 
-// checkKernel compares with the chain of fused multiply-adds that MatMul
-// promises.
-func checkKernel(t *testing.T, name string, args, before []any) {
+// checkPairing compares with pairing by the portable loop.
+func checkPairing(t *testing.T, args, before []any) {
+	t.Helper()
+	n, got, want, width := args[0].(int), args[1].([]float32), before[1].([]float32), args[2].(int)
+	Portable.pairBF16(want, 2*n, width)
+	for i, v := range got[:n*width] {
+		if bits(v) != bits(want[i]) {
+			t.Fatalf("pairBF16 n %d width %d: pair %d is %#x, want %#x", n, width, i, bits(v), bits(want[i]))
+		}
+	}
+}
+
+// checkKernel compares with the chain of additions that products promise.
+func checkKernel(t *testing.T, name string, args, before []any, add func(x, y, sum float32) float32) {
 	t.Helper()
 	panels, kc, a, panel, b := args[0].(int), args[1].(int), args[2].([]float32), args[3].(int), args[4].([]float32)
 	c, c0, ldc, acc, alpha := args[5].([]float32), before[5].([]float32), args[6].(int), args[7].(int), args[8].(float32)
@@ -61,7 +76,7 @@ func checkKernel(t *testing.T, name string, args, before []any) {
 		if col < nr {
 			var s float32
 			for k := range kc {
-				s = fma32(a[row/rows*panel+k*stride+row%rows], b[k*nr+col], s)
+				s = add(a[row/rows*panel+k*stride+row%rows], b[k*nr+col], s)
 			}
 			if acc != 0 {
 				want = fma32(alpha, s, want)

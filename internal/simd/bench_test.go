@@ -20,7 +20,7 @@ func BenchmarkKernel(b *testing.B) {
 			for b.Loop() {
 				start := time.Now()
 				for range 100 {
-					w.kernel(w.shape.mr, 1, 240, w.a, 0, w.b, w.tile, w.shape.nr, 0, 1)
+					w.kernel(exact, w.shape.mr, 1, 240, w.a, 0, w.b, w.tile, w.shape.nr, 0, 1)
 				}
 				best = min(best, time.Since(start))
 			}
@@ -71,7 +71,7 @@ func BenchmarkFewRows(b *testing.B) {
 				for _, dtype := range []string{"f32", "bf16"} {
 					for threads := 1; threads <= 2; threads++ {
 						b.Run(fmt.Sprintf("%v/%dx%d/m=%d/%s/threads=%d", l, s[0], s[1], m, dtype, threads), func(b *testing.B) {
-							decode(b, l, threads, m, s[0], s[1], dtype == "bf16")
+							fewRows(b, l, threads, m, s[0], s[1], dtype == "bf16")
 						})
 					}
 				}
@@ -131,7 +131,7 @@ func peakOf(p *Pool) float64 {
 	return float64(len(flops)) * flops[0] / float64(time.Since(start))
 }
 
-func decode(b *testing.B, l Level, threads, m, n, k int, bf16 bool) {
+func fewRows(b *testing.B, l Level, threads, m, n, k int, bf16 bool) {
 	const caches = 96 << 20 // bytes, more than any cache
 	p := NewPool(threads, l)
 	defer p.Close()

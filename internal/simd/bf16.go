@@ -51,3 +51,40 @@ func narrow(v float32) uint16 {
 	}
 	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }
+
+// roundBF16 rounds x to bfloat16 in place.
+func (l Level) roundBF16(x []float32) {
+	if whole := l.whole(len(x)); whole > 0 {
+		if l == AVX512 {
+			roundBF16AVX512(whole, &x[0])
+		} else {
+			roundBF16AVX2(whole, &x[0])
+		}
+		x = x[whole:]
+	}
+	for i, v := range x {
+		x[i] = widen(narrow(v))
+	}
+}
+
+// pairBF16 rounds x [rows][width] to bfloat16 and puts rows 2i and 2i+1 together
+// as row i, the first in the low halves; beside an odd last row are zeros. x is
+// longer than rows·width by what whole vectors run over, and the rest of it
+// holds anything afterwards.
+func (l Level) pairBF16(x []float32, rows, width int) {
+	whole := 0
+	if l == AVX512 && rows > 1 {
+		whole = rows / 2
+		_ = x[(2*whole-1)*width+(width+15)&^15-1]
+		pairBF16AVX512(whole, &x[0], width)
+	}
+	for i := whole; i < (rows+1)/2; i++ {
+		for c := range width {
+			pair := uint32(narrow(x[2*i*width+c]))
+			if 2*i+1 < rows {
+				pair |= uint32(narrow(x[(2*i+1)*width+c])) << 16
+			}
+			x[i*width+c] = math.Float32frombits(pair)
+		}
+	}
+}

@@ -39,6 +39,19 @@ func halves(rng *rand.Rand, n int) []uint16 {
 	return x
 }
 
+// pairs are two bfloat16 in every float32, subnormal ones among them.
+func pairs(rng *rand.Rand, n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		v := [2]float32{float32(rng.NormFloat64()), float32(rng.NormFloat64())}
+		if rng.IntN(8) == 0 {
+			v[rng.IntN(2)] *= 0x1p-128
+		}
+		x[i] = float(uint32(narrow(v[0])) | uint32(narrow(v[1]))<<16)
+	}
+	return x
+}
+
 // arraysOf is the number of float32 arrays of the element-wise routines.
 var arraysOf = map[string]int{"axpy": 2, "scale": 1, "add": 3, "mul": 3, "mulAdd": 3, "mulScaled": 3, "rotate": 4, "relu": 2, "reluBackward": 3,
 	"exp": 2, "sigmoid": 2, "silu": 2, "siluBackward": 3, "swiglu": 3, "swigluBackward": 5}
@@ -59,7 +72,11 @@ func routineArgs(rng *rand.Rand, name string) (all [][]any) {
 	}
 	if mr, ok := strings.CutPrefix(base, "kern"); ok {
 		rows, _ := strconv.Atoi(mr)
-		return kernelArgs(rng, rows, lanes)
+		return kernelArgs(rng, rows, lanes, plain)
+	}
+	if mr, ok := strings.CutPrefix(base, "pair"); ok && mr != "BF16" {
+		rows, _ := strconv.Atoi(mr)
+		return kernelArgs(rng, rows, lanes, pairs)
 	}
 	if mr, ok := strings.CutPrefix(base, "thin"); ok {
 		return thinArgs(rng, int(mr[0]-'0'), strings.HasSuffix(mr, "BF16"))
@@ -69,6 +86,14 @@ func routineArgs(rng *rand.Rand, name string) (all [][]any) {
 	}
 	if base == "peak" {
 		return [][]any{{1, plain(rng, 14*lanes)}, {5, plain(rng, 14*lanes)}}
+	}
+	if base == "pairBF16" {
+		for _, width := range []int{14, 32} {
+			for n := 1; n <= 4; n++ {
+				all = append(all, []any{n, mixed(rng, 2*n*width+panelPad), width})
+			}
+		}
+		return all
 	}
 	for _, n := range ragged[1:] {
 		x, y := mixed(rng, n), mixed(rng, n)
@@ -87,6 +112,10 @@ func routineArgs(rng *rand.Rand, name string) (all [][]any) {
 		case "max":
 			if n >= lanes {
 				all = append(all, []any{n, plain(rng, n)})
+			}
+		case "roundBF16":
+			if whole > 0 {
+				all = append(all, []any{whole, x[:whole]})
 			}
 		case "fromBF16":
 			if whole > 0 {
@@ -116,7 +145,7 @@ func routineArgs(rng *rand.Rand, name string) (all [][]any) {
 	return all
 }
 
-func kernelArgs(rng *rand.Rand, rows, lanes int) (all [][]any) {
+func kernelArgs(rng *rand.Rand, rows, lanes int, draw func(*rand.Rand, int) []float32) (all [][]any) {
 	stride, nr := 6, 16
 	if lanes == 16 {
 		stride, nr = 14, 32
@@ -124,7 +153,7 @@ func kernelArgs(rng *rand.Rand, rows, lanes int) (all [][]any) {
 	for _, kc := range []int{1, 3, 4, 5, 17, 24} {
 		for acc := range 2 {
 			panels, ldc, panel := 1+kc%3, nr+kc%3, kc*stride+4
-			all = append(all, []any{panels, kc, plain(rng, (panels-1)*panel+(kc-1)*stride+rows), panel, plain(rng, kc*nr),
+			all = append(all, []any{panels, kc, draw(rng, (panels-1)*panel+(kc-1)*stride+rows), panel, draw(rng, kc*nr),
 				plain(rng, (panels*rows-1)*ldc+nr), ldc, acc, float32(0.7), []byte{1}, 1 + kc%2, 2, 64, kc % 4})
 		}
 	}

@@ -145,6 +145,8 @@ func newMachine(t testing.TB) *machine {
 			m.parseData(rest)
 		case strings.HasSuffix(line, ":"):
 			r.labels[strings.TrimSuffix(line, ":")] = len(r.code)
+		case op == "BYTE":
+			r.code = append(r.code, decode(line))
 		default:
 			in := instruction{op: op, text: line}
 			if rest != "" {
@@ -156,6 +158,33 @@ func newMachine(t testing.TB) *machine {
 		}
 	}
 	return m
+}
+
+// decode reads an instruction that the text spells in bytes, of which there is
+// one: VDPBF16PS on registers, EVEX.512.F3.0F38.W0 52 /r.
+func decode(line string) instruction {
+	text, _, _ := strings.Cut(line, " //")
+	var b [6]int
+	parts := strings.Split(text, "; ")
+	for i, p := range parts {
+		v, err := strconv.ParseUint(strings.TrimPrefix(p, "BYTE $"), 0, 8)
+		if err != nil || len(parts) != len(b) {
+			panic("bad bytes " + line)
+		}
+		b[i] = int(v)
+	}
+	if b[0] != 0x62 || b[1]&15 != 2 || b[2]&0x87 != 6 || b[3]&^8 != 0x40 || b[4] != 0x52 || b[5]>>6 != 3 {
+		panic("not VDPBF16PS: " + line)
+	}
+	bit := func(n, at, to int) int { return (^n >> at & 1) << to } // the prefix has them inverted
+	dst := b[5]>>3&7 | bit(b[1], 7, 3) | bit(b[1], 4, 4)
+	src1 := ^b[2]>>3&15 | bit(b[3], 3, 4)
+	src2 := b[5]&7 | bit(b[1], 5, 3) | bit(b[1], 6, 4)
+	in := instruction{op: "VDPBF16PS", text: line}
+	for _, n := range []int{src2, src1, dst} {
+		in.args = append(in.args, operand{kind: 'v', n: n, width: 64, base: -1, index: -1})
+	}
+	return in
 }
 
 // parseData reads "name<>+off(SB)/8, $0x...".

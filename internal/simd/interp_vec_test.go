@@ -65,6 +65,23 @@ var lanes3 = map[string]func(a, b, c f32) f32{
 	"VFMSUB213PS":  func(a, b, c f32) f32 { return fma32(b, a, -c) },
 }
 
+// dotPair is a lane of VDPBF16PS: two fused multiply-adds, the second of the
+// pair first. Whatever the control register says, it rounds to nearest even,
+// takes subnormal inputs for 0 and gives 0 instead of subnormal results.
+func dotPair(a float32, b, c uint32) float32 {
+	flush := func(v float32) float32 {
+		if v > -0x1p-126 && v < 0x1p-126 {
+			return float32(math.Copysign(0, float64(v)))
+		}
+		return v
+	}
+	for _, shift := range []int{0, 16} {
+		x, y := float(b<<shift&0xffff0000), float(c<<shift&0xffff0000)
+		a = flush(fma32(flush(x), flush(y), flush(a)))
+	}
+	return a
+}
+
 // source is the n bytes of a vector register or of memory.
 func (m *machine) source(o *operand, n int) (v [64]byte) {
 	switch o.kind {
@@ -126,6 +143,11 @@ func (m *machine) vector(in *instruction) {
 		b, c := m.source(&a[1], w), m.source(&a[0], w)
 		for i := range w / 4 {
 			put32(&out, i, bits(f(float(get32(&m.vec[dst.n], i)), float(get32(&b, i)), float(get32(&c, i)))))
+		}
+	} else if op == "VDPBF16PS" {
+		b, c := m.source(&a[1], w), m.source(&a[0], w)
+		for i := range w / 4 {
+			put32(&out, i, bits(dotPair(float(get32(&m.vec[dst.n], i)), get32(&b, i), get32(&c, i))))
 		}
 	} else if !m.float64s(op, a, w, &out) && !m.convert(op, a, w, &out) && !m.shuffle(op, a, w, &out) {
 		panic("unknown instruction")

@@ -95,6 +95,9 @@ func fromBF16AVX2(n int, dst *float32, src *uint16)
 func toBF16AVX2(n int, dst *uint16, src *float32)
 
 //go:noescape
+func roundBF16AVX2(n int, x *float32)
+
+//go:noescape
 func peakAVX2(n int, x *float32)
 
 //go:noescape
@@ -138,6 +141,48 @@ func kern13AVX512(panels int, kc int, a *float32, panel int, b *float32, c *floa
 
 //go:noescape
 func kern14AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
+
+//go:noescape
+func pair1AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
+
+//go:noescape
+func pair2AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
+
+//go:noescape
+func pair3AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
+
+//go:noescape
+func pair4AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
+
+//go:noescape
+func pair5AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
+
+//go:noescape
+func pair6AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
+
+//go:noescape
+func pair7AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
+
+//go:noescape
+func pair8AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
+
+//go:noescape
+func pair9AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
+
+//go:noescape
+func pair10AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
+
+//go:noescape
+func pair11AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
+
+//go:noescape
+func pair12AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
+
+//go:noescape
+func pair13AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
+
+//go:noescape
+func pair14AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
 func dotAVX512(n int, x *float32, y *float32) float32
@@ -210,6 +255,12 @@ func fromBF16AVX512(n int, dst *float32, src *uint16)
 
 //go:noescape
 func toBF16AVX512(n int, dst *uint16, src *float32)
+
+//go:noescape
+func roundBF16AVX512(n int, x *float32)
+
+//go:noescape
+func pairBF16AVX512(n int, x *float32, width int)
 
 //go:noescape
 func peakAVX512(n int, x *float32)

@@ -84,6 +84,8 @@ func fromBF16AVX2(n int, dst *float32, src *uint16) { panic(noAssembly) }
 
 func toBF16AVX2(n int, dst *uint16, src *float32) { panic(noAssembly) }
 
+func roundBF16AVX2(n int, x *float32) { panic(noAssembly) }
+
 func peakAVX2(n int, x *float32) { panic(noAssembly) }
 
 func kern1AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
@@ -142,6 +144,62 @@ func kern14AVX512(panels int, kc int, a *float32, panel int, b *float32, c *floa
 	panic(noAssembly)
 }
 
+func pair1AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
+	panic(noAssembly)
+}
+
+func pair2AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
+	panic(noAssembly)
+}
+
+func pair3AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
+	panic(noAssembly)
+}
+
+func pair4AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
+	panic(noAssembly)
+}
+
+func pair5AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
+	panic(noAssembly)
+}
+
+func pair6AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
+	panic(noAssembly)
+}
+
+func pair7AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
+	panic(noAssembly)
+}
+
+func pair8AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
+	panic(noAssembly)
+}
+
+func pair9AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
+	panic(noAssembly)
+}
+
+func pair10AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
+	panic(noAssembly)
+}
+
+func pair11AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
+	panic(noAssembly)
+}
+
+func pair12AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
+	panic(noAssembly)
+}
+
+func pair13AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
+	panic(noAssembly)
+}
+
+func pair14AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
+	panic(noAssembly)
+}
+
 func dotAVX512(n int, x *float32, y *float32) float32 { panic(noAssembly) }
 
 func dotsAVX512(n int, x *float32, m int, dst *float32, rows *float32, stride int) { panic(noAssembly) }
@@ -195,6 +253,10 @@ func adamwAVX512(n int, w *float32, grad *float32, m *float32, v *float32, param
 func fromBF16AVX512(n int, dst *float32, src *uint16) { panic(noAssembly) }
 
 func toBF16AVX512(n int, dst *uint16, src *float32) { panic(noAssembly) }
+
+func roundBF16AVX512(n int, x *float32) { panic(noAssembly) }
+
+func pairBF16AVX512(n int, x *float32, width int) { panic(noAssembly) }
 
 func peakAVX512(n int, x *float32) { panic(noAssembly) }
 

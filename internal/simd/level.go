@@ -53,13 +53,22 @@ func Levels() []Level {
 }
 
 // Features names the instruction sets in use, for version reports: "avx2 fma",
-// "avx512f avx512bw avx512dq avx512vl" after it, or "portable".
+// "avx512f avx512bw avx512dq avx512vl" after it and "avx512_bf16" with DotsBF16,
+// or "portable".
 func Features() string {
 	switch Best() {
 	case AVX2:
 		return "avx2 fma"
 	case AVX512:
+		if DotsBF16() {
+			return "avx2 fma avx512f avx512bw avx512dq avx512vl avx512_bf16"
+		}
 		return "avx2 fma avx512f avx512bw avx512dq avx512vl"
 	}
 	return "portable"
 }
+
+// DotsBF16 reports whether the best level of this machine multiplies pairs of
+// bfloat16 by instructions of its own (AVX512_BF16), which is what makes
+// MatMulBF16 faster than MatMul.
+func DotsBF16() bool { return hasBF16 }

@@ -65,6 +65,7 @@ type matMul struct {
 	c          []float32
 	ldc        int
 	accumulate bool
+	form       form
 	kc         int // steps of k in a block
 	phase
 }
@@ -78,10 +79,32 @@ type matMul struct {
 // each step one fused multiply-add (Portable: multiply, then add). Neither m,
 // n, the place of the element nor the number of threads changes its bits.
 func (p *Pool) MatMul(op Op, m, n, k int, alpha float32, a, b Mat, c []float32, ldc int, accumulate bool) {
+	p.matMul(op, m, n, k, alpha, a, b, c, ldc, accumulate, exact)
+}
+
+// MatMulBF16 is MatMul of operands rounded to bfloat16, to nearest with ties to
+// even; products, which are exact, are added up in float32. An element differs
+// from MatMul's by at most 2^-7 + 2^-16 of the sum of the absolute values of its
+// products (2^-8 where B is bfloat16 already), and what the additions round.
+//
+// With DotsBF16 the products of a block of k are added up in pairs, the second
+// of a pair first, and numbers below 2^-126 count as 0. Otherwise they are
+// rounded while packing and added up as MatMul does, at no gain in speed. Either
+// way m, n, the place of an element and the threads do not change its bits.
+func (p *Pool) MatMulBF16(op Op, m, n, k int, alpha float32, a, b Mat, c []float32, ldc int, accumulate bool) {
+	as := rounded
+	if p.pairs {
+		as = paired
+	}
+	p.matMul(op, m, n, k, alpha, a, b, c, ldc, accumulate, as)
+}
+
+func (p *Pool) matMul(op Op, m, n, k int, alpha float32, a, b Mat, c []float32, ldc int, accumulate bool, as form) {
 	checkShapes(op, m, n, k, a, b, c, ldc)
 	p.enter()
 	j := &p.job
 	if j.set(p, op, m, n, k, alpha, a, b, c, ldc, accumulate) {
+		j.form = as
 		if j.thin(p.a) {
 			p.run(j.thinPieces(len(p.workers), p.a), (*thinning)(j))
 		}
@@ -99,6 +122,15 @@ func (p *Pool) MatMul(op Op, m, n, k int, alpha float32, a, b Mat, c []float32, 
 	p.job = matMul{} // keep nothing of the caller's alive
 	p.busy.Store(false)
 }
+
+// form is what packing makes of operands.
+type form int
+
+const (
+	exact   form = iota // float32, or bfloat16 widened
+	rounded             // float32 rounded to bfloat16
+	paired              // pairs of bfloat16, for DotsBF16
+)
 
 // MatMulOn is MatMul on one thread, for use inside a task: it computes on the
 // calling goroutine with the workspace of the worker that the task was given.

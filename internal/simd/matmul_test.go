@@ -258,3 +258,96 @@ func TestMatMulPanicsOnBrokenShapes(t *testing.T) {
 	}
 	p.MatMul(NT, 3, 3, 4, 1, Mat{F32: x, Stride: 4}, Mat{F32: x, Stride: 4}, make([]float32, 9), 3, false) // still works
 }
+
+// bf16Pools are pools whose MatMulBF16 rounds, and one that multiplies pairs, by
+// the portable kernel where the machine has none.
+func bf16Pools(threads int) map[string]*Pool {
+	all := map[string]*Pool{}
+	for _, l := range shapes() {
+		all[l.String()] = NewPool(threads, l)
+	}
+	p := NewPool(threads, wideTest)
+	p.pairs = true
+	all["wide pairs"] = p
+	return all
+}
+
+// rounds is m with its numbers rounded to bfloat16.
+func (m matrix) rounds() matrix {
+	r := m
+	r.data = make([]float32, len(m.data))
+	for i, v := range m.data {
+		r.data[i] = widen(narrow(v))
+	}
+	return r
+}
+
+func TestMatMulBF16EqualsPlainLoopOfRoundedOperands(t *testing.T) {
+	for name, p := range bf16Pools(3) {
+		t.Run(name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(5, 0))
+			for i := range 200 {
+				m, n, k := []int{1, 2, 6, 9, 15, 40}[rng.IntN(6)], []int{1, 8, 16, 33, 70, 150}[rng.IntN(6)], []int{1, 7, 32, 64, 255, 300, 513}[rng.IntN(7)]
+				op, accumulate := Op(rng.IntN(3)), rng.IntN(2) == 0
+				a, b, c := operands(t, rng, op, m, n, k, i%2 == 0)
+				ra, rb := a.rounds(), b.rounds()
+				before := append([]float32(nil), c.data...)
+				p.MatMulBF16(op, m, n, k, -0.75, a.mat(), b.mat(), c.data, c.stride, accumulate)
+				for row := range m {
+					for col := range n {
+						at := row*c.stride + col
+						want, size := element(op, k, row, col, ra, rb)
+						want, size = -0.75*want, 0.75*size
+						full, fullSize := element(op, k, row, col, a, b)
+						full, fullSize = -0.75*full, 0.75*fullSize
+						if accumulate {
+							want, size = want+float64(before[at]), size+math.Abs(float64(before[at]))
+							full, fullSize = full+float64(before[at]), fullSize+math.Abs(float64(before[at]))
+						}
+						// What the additions round, as in checkMatMul.
+						bound := float64(2*k+4) * 0x1p-24 * size
+						if d := math.Abs(float64(c.data[at]) - want); !(d <= bound) {
+							t.Fatalf("%v m %d n %d k %d: c[%d,%d] = %g, want %g ± %g", op, m, n, k, row, col, c.data[at], want, bound)
+						}
+						// Rounding is off by 2^-8 in each operand that is float32.
+						bound += (0x1p-7 + 0x1p-16) * fullSize
+						if b.half != nil {
+							bound -= (0x1p-8 + 0x1p-16) * fullSize
+						}
+						if d := math.Abs(float64(c.data[at]) - full); !(d <= bound) {
+							t.Fatalf("%v m %d n %d k %d: c[%d,%d] = %g, %g unrounded ± %g", op, m, n, k, row, col, c.data[at], full, bound)
+						}
+					}
+				}
+			}
+			p.Close()
+		})
+	}
+}
+
+// As TestMatMulBitsDependOnDepthOnly.
+func TestMatMulBF16BitsDependOnDepthOnly(t *testing.T) {
+	one := bf16Pools(1)
+	for name, p := range bf16Pools(3) {
+		t.Run(name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(6, 0))
+			const m, n = 67, 53
+			for _, k := range []int{31, 64, 288, 520} {
+				for op := NT; op <= TN; op++ {
+					a, b, c := operands(t, rng, op, m, n, k, k == 64)
+					p.MatMulBF16(op, m, n, k, 1, a.mat(), b.mat(), c.data, c.stride, false)
+					for _, part := range [][4]int{{0, m, 0, n}, {3, 1, 0, n}, {5, 3, 16, 32}, {9, 8, 5, 24}, {20, 20, 7, 46}} {
+						sameBits(t, fmt.Sprint(op, k, part), c, func(dst []float32, i0, rows, j0, cols int) {
+							pa, pb := a.mat(), b.mat()
+							pa.F32 = shift(pa.F32, op == TN, i0, pa.Stride)
+							pb.F32, pb.BF16 = shift(pb.F32, op != NT, j0, pb.Stride), shift(pb.BF16, op != NT, j0, pb.Stride)
+							one[name].MatMulBF16(op, rows, cols, k, 1, pa, pb, dst, cols, false)
+						}, part[0], part[1], part[2], part[3])
+					}
+				}
+			}
+		})
+		p.Close()
+		one[name].Close()
+	}
+}

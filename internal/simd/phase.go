@@ -109,8 +109,23 @@ func (j *matMul) pack(w *worker, from, to int) {
 		p := j.p0 + from/j.panels*j.kc
 		r, mr, same := panelRows(j.rows, j.panels, from%j.panels)
 		same = min(same, to-from)
-		w.packA(j.op, j.a, j.i0+r, mr, same, p, min(j.kc, j.p1-p), j.packed[from*j.panel:(from+same)*j.panel], j.panel)
+		kc, dst := min(j.kc, j.p1-p), j.packed[from*j.panel:(from+same)*j.panel]
+		w.packA(j.op, j.a, j.i0+r, mr, same, p, kc, dst, j.panel)
+		for i := 0; i < same && j.form != exact; i++ {
+			j.round(w, dst[i*j.panel:(i+1)*j.panel], kc, w.shape.mr, true)
+		}
 		from += same
+	}
+}
+
+// round gives x, a packed panel or sliver [kc][width], the form of the product.
+// wide operands are not bfloat16 as they are.
+func (j *matMul) round(w *worker, x []float32, kc, width int, wide bool) {
+	switch {
+	case j.form == paired:
+		w.level.pairBF16(x, kc, width)
+	case wide:
+		w.level.roundBF16(x[:kc*width])
 	}
 }
 
@@ -146,6 +161,9 @@ func (j *matMul) multiply(w *worker, i int) {
 		for p := j.p0; p < j.p1; p += j.kc {
 			kc := min(j.kc, j.p1-p)
 			w.packB(j.op, j.b, col, cols, p, kc)
+			for s := 0; s < cols && j.form != exact; s += nr {
+				j.round(w, w.b[s*kc:(s+nr)*kc], kc, nr, j.b.F32 != nil)
+			}
 			if p+kc < j.p1 {
 				w.announce(j.op, j.b, col, cols, p+kc, min(j.kc, j.p1-p-kc), slivers*(last-first))
 			} else {
@@ -183,14 +201,14 @@ func (j *matMul) sliver(w *worker, from, to, at, col, cols, kc int, b []float32,
 		a := j.packed[at+from*j.panel : at+(from+same)*j.panel]
 		c := j.c[(j.i0+r)*j.ldc+col:]
 		if cols == nr {
-			w.kernel(mr, same, kc, a, j.panel, b, c, j.ldc, acc, j.alpha)
+			w.kernel(j.form, mr, same, kc, a, j.panel, b, c, j.ldc, acc, j.alpha)
 			from += same
 			continue
 		}
 		for r := 0; r < mr && add; r++ {
 			copy(w.tile[r*nr:r*nr+cols], c[r*j.ldc:])
 		}
-		w.kernel(mr, 1, kc, a, j.panel, b, w.tile, nr, acc, j.alpha)
+		w.kernel(j.form, mr, 1, kc, a, j.panel, b, w.tile, nr, acc, j.alpha)
 		for r := range mr {
 			copy(c[r*j.ldc:r*j.ldc+cols], w.tile[r*nr:])
 		}

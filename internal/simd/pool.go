@@ -19,6 +19,7 @@ type Task interface{ Do(i, worker int) }
 // panics. Helpers spin about 20 µs after a task, then block until the next.
 type Pool struct {
 	level   Level
+	pairs   bool     // MatMulBF16 multiplies pairs
 	workers []worker // workspace by worker; 0 is the caller
 	helpers []helper
 	job     matMul
@@ -60,7 +61,7 @@ func NewPool(threads int, level Level) *Pool {
 	if level != wideTest && !slices.Contains(Levels(), level) {
 		panic(fmt.Sprintf("simd: this machine or build has no %v", level))
 	}
-	p := &Pool{level: level, workers: make([]worker, threads), helpers: make([]helper, threads-1)}
+	p := &Pool{level: level, pairs: level == AVX512 && DotsBF16(), workers: make([]worker, threads), helpers: make([]helper, threads-1)}
 	shape := level.blocks()
 	p.a = aligned(phaseDepth * shape.aLen(phaseRows))
 	for i := range p.workers {

@@ -93,3 +93,25 @@ func finish(s *[4]float32, c []float32, acc int, alpha float32) {
 		c[l] = v
 	}
 }
+
+// pairsGo is kernelGo for kc pairs of bfloat16, as VDPBF16PS computes them but
+// for numbers below 2^-126. Products of bfloat16 are exact.
+func pairsGo(rows, mr, nr, kc int, a, b, c []float32, ldc, acc int, alpha float32) {
+	for i := range rows {
+		for j := 0; j < nr; j += 4 {
+			var s [4]float32
+			for k := range kc {
+				x, y := a[k*mr+i], b[k*nr+j:k*nr+j+4]
+				for l := range s {
+					s[l] += float32(second(x) * second(y[l]))
+					s[l] += float32(first(x) * first(y[l]))
+				}
+			}
+			finish(&s, c[i*ldc+j:], acc, alpha)
+		}
+	}
+}
+
+// first and second are the bfloat16 of a pair that is kept in a float32.
+func first(x float32) float32  { return math.Float32frombits(math.Float32bits(x) << 16) }
+func second(x float32) float32 { return math.Float32frombits(math.Float32bits(x) & 0xffff0000) }

@@ -8,6 +8,9 @@ const thinRows = 8
 // take whole cache lines of B.
 func (j *matMul) thin(room []float32) bool {
 	l := j.pool.level
+	if j.form == paired || j.form == rounded && j.b.F32 != nil {
+		return false // B is not used as it lies
+	}
 	if j.op != NT || j.m > thinRows || l != AVX2 && l != AVX512 || j.m*j.k+panelPad > len(room) {
 		return false
 	}
@@ -27,9 +30,12 @@ func thinCols(m int) int {
 // returns.
 func (j *matMul) thinPieces(threads int, room []float32) int {
 	j.packed = j.a.F32 // one row is packed as it is
-	if j.m > 1 {
+	if j.m > 1 || j.form != exact {
 		j.packed = room
 		packT(&room[0], j.m, &j.a.F32[0], j.a.Stride, j.m, j.k/8)
+	}
+	if j.form != exact {
+		j.pool.level.roundBF16(room[:j.m*j.k])
 	}
 	cols := thinCols(j.m)
 	blocks := j.n / cols

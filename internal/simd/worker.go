@@ -189,9 +189,20 @@ func (l *lines) take(panels int) (p *byte, left, fetch int) {
 // kernel computes panels of mr rows of C[.., nr] = alpha·(packed A)·(packed B),
 // plus C if acc is 1; panels of A are panel floats apart. The announced lines
 // are asked for on the way, when the memory is idle.
-func (w *worker) kernel(mr, panels, kc int, a []float32, panel int, b, c []float32, ldc, acc int, alpha float32) {
+func (w *worker) kernel(f form, mr, panels, kc int, a []float32, panel int, b, c []float32, ldc, acc int, alpha float32) {
 	_, _, _ = c[(panels*mr-1)*ldc+w.shape.nr-1], a[(panels-1)*panel+kc*w.shape.mr-1], b[kc*w.shape.nr-1]
 	next, left, fetch := w.next.take(panels)
+	if f == paired {
+		kc = (kc + 1) / 2
+		if w.level == AVX512 {
+			pairsAVX512(mr, panels, kc, &a[0], panel, &b[0], &c[0], ldc, acc, alpha, next, left, w.next.count, w.next.rowStride, fetch)
+			return
+		}
+		for i := range panels {
+			pairsGo(mr, w.shape.mr, w.shape.nr, kc, a[i*panel:], b, c[i*mr*ldc:], ldc, acc, alpha)
+		}
+		return
+	}
 	switch w.level {
 	case AVX2:
 		kernelAVX2(mr, panels, kc, &a[0], panel, &b[0], &c[0], ldc, acc, alpha, next, left, w.next.count, w.next.rowStride, fetch)
@@ -251,5 +262,38 @@ func kernelAVX512(mr, panels, kc int, a *float32, panel int, b, c *float32, ldc,
 		kern13AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	default:
 		kern14AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
+	}
+}
+
+func pairsAVX512(mr, panels, kc int, a *float32, panel int, b, c *float32, ldc, acc int, alpha float32, next *byte, left, lines, rowStep, fetch int) {
+	switch mr {
+	case 1:
+		pair1AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
+	case 2:
+		pair2AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
+	case 3:
+		pair3AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
+	case 4:
+		pair4AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
+	case 5:
+		pair5AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
+	case 6:
+		pair6AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
+	case 7:
+		pair7AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
+	case 8:
+		pair8AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
+	case 9:
+		pair9AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
+	case 10:
+		pair10AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
+	case 11:
+		pair11AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
+	case 12:
+		pair12AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
+	case 13:
+		pair13AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
+	default:
+		pair14AVX512(panels, kc, a, panel, b, c, ldc, acc, alpha, next, left, lines, rowStep, fetch)
 	}
 }

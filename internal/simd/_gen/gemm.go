@@ -10,7 +10,10 @@ func (v vec) gemm() {
 		rows = 14
 	}
 	for mr := 1; mr <= rows; mr++ {
-		v.kernel(mr, rows)
+		v.kernel(mr, rows, false)
+	}
+	for mr := 1; mr <= rows && v.wide; mr++ {
+		v.kernel(mr, rows, true)
 	}
 }
 
@@ -20,13 +23,20 @@ func (v vec) gemm() {
 // order, whatever mr is. Before every panel it asks for fetch cache lines from
 // next on: the left ones of this row, then those of the row rowStep bytes
 // further, which has lines of them, and so on.
-func (v vec) kernel(mr, stride int) {
+//
+// The form for pairs (AVX512_BF16) has kc steps of two bfloat16 each, side by
+// side in 32 bits.
+func (v vec) kernel(mr, stride int, pairs bool) {
+	name, add := "kern", func(b, a, c int) { v.op("VFMADD231PS", b, a, c) }
+	if pairs {
+		name, add = "pair", v.dotPairs
+	}
 	w := 4 * v.lanes() // bytes in a vector
 	b0, b1, a0 := 12, 13, 14
 	if v.wide {
 		b0, b1, a0 = 28, 29, 30
 	}
-	v.fn(fmt.Sprintf("kern%d", mr), "", "panels int", "kc int", "a *float32", "panel int", "b *float32", "c *float32", "ldc int", "acc int", "alpha float32",
+	v.fn(fmt.Sprintf("%s%d", name, mr), "", "panels int", "kc int", "a *float32", "panel int", "b *float32", "c *float32", "ldc int", "acc int", "alpha float32",
 		"next *byte", "left int", "lines int", "rowStep int", "fetch int")
 	v.load("panels", "R8", "a", "R12", "c", "DI", "ldc", "SI", "next", "R9", "left", "R10", "lines", "R13")
 	v.p("\tSHLQ $2, SI\n\tSUBQ R10, R13\n\tSHLQ $6, R13\n\tNEGQ R13\n\tADDQ R9, R13\npanel:")
@@ -48,8 +58,8 @@ func (v vec) kernel(mr, stride int) {
 		for i := 0; i < mr; i++ {
 			a := a0 + i&1
 			v.op("VBROADCASTSS", fmt.Sprintf("%d(AX)", (u*stride+i)*4), a)
-			v.op("VFMADD231PS", b0, a, 2*i)
-			v.op("VFMADD231PS", b1, a, 2*i+1)
+			add(b0, a, 2*i)
+			add(b1, a, 2*i+1)
 		}
 	}
 	const unroll = 4
@@ -79,6 +89,80 @@ func (v vec) kernel(mr, stride int) {
 	})
 	v.p("\tDECQ R8\n\tJNZ panel")
 	v.end()
+}
+
+// dotPairs writes VDPBF16PS a, b, c, which the Go assembler does not know:
+// c += a1·b1, then c += a0·b0, for the pairs of bfloat16 in every 32 bits.
+// EVEX.512.F3.0F38.W0 52 /r, with c in reg, b in vvvv and a in rm; the prefix
+// keeps the upper bits of register numbers inverted.
+func (v vec) dotPairs(b, a, c int) {
+	not := func(n, bit, at int) int { return (^n >> bit & 1) << at }
+	p0 := not(c, 3, 7) | not(a, 4, 6) | not(a, 3, 5) | not(c, 4, 4) | 2
+	p1 := (^b&15)<<3 | 4 | 2
+	p2 := 2<<5 | not(b, 4, 3)
+	v.p("\tBYTE $0x62; BYTE $%#02x; BYTE $%#02x; BYTE $%#02x; BYTE $0x52; BYTE $%#02x // VDPBF16PS Z%d, Z%d, Z%d", p0, p1, p2, 0xc0|c&7<<3|a&7, a, b, c)
+}
+
+// roundings writes the routines that round packed operands to bfloat16, in
+// place, to nearest with ties to even as toBF16 does.
+func (v vec) roundings() {
+	v.fn("roundBF16", "", "n int", "x *float32")
+	v.load("n", "CX", "x", "SI")
+	v.roundConstants()
+	v.p("loop:")
+	v.op("VMOVUPS", "(SI)", 0)
+	v.round(0)
+	v.and(7, 0, 0)
+	v.op("VMOVUPS", 0, "(SI)")
+	v.p("\tADDQ $%d, SI\n\tSUBQ $%d, CX\n\tJNZ loop", 4*v.lanes(), v.lanes())
+	v.end()
+	if !v.wide {
+		return
+	}
+	// x is [2n][width]; rows 2i and 2i+1 become row i, the first of a pair in the
+	// low half. Whole vectors are read and written: those of a row run over its
+	// end, into what has been read or is not used.
+	v.fn("pairBF16", "", "n int", "x *float32", "width int")
+	v.load("n", "CX", "x", "SI", "width", "BX")
+	v.roundConstants()
+	v.p("\tMOVQ SI, DI\n\tMOVQ BX, R8\n\tSHLQ $2, R8")
+	v.p("row:\n\tMOVQ SI, R9\n\tMOVQ DI, R10\n\tMOVQ BX, DX\npart:")
+	v.op("VMOVUPS", "(R9)", 0)
+	v.op("VMOVUPS", "(R9)(R8*1)", 3)
+	v.round(0)
+	v.round(3)
+	v.op("VPSRLD", "$16", 0, 0)
+	v.and(7, 3, 3)
+	v.op("VPORD", 3, 0, 0)
+	v.op("VMOVUPS", 0, "(R10)")
+	v.p("\tADDQ $64, R9\n\tADDQ $64, R10\n\tSUBQ $16, DX\n\tJGT part")
+	v.p("\tLEAQ (SI)(R8*2), SI\n\tADDQ R8, DI\n\tDECQ CX\n\tJNZ row")
+	v.end()
+}
+
+// roundConstants loads what round needs, and the mask of the upper half into
+// register 7.
+func (v vec) roundConstants() {
+	v.op("VMOVUPS", v.u32(1), 4)
+	v.op("VMOVUPS", v.u32(0x7fff), 5)
+	v.op("VMOVUPS", v.u32(0x400000), 6)
+	v.op("VMOVUPS", v.u32(0xffff0000), 7)
+}
+
+// round leaves the bfloat16 nearest to x in the upper halves of register x; the
+// lower ones hold anything. A NaN is cut instead, with its quiet bit set.
+// Registers 1 and 2 are lost.
+func (v vec) round(x int) {
+	v.op("VPSRLD", "$16", x, 1)
+	v.and(4, 1, 2)
+	v.op("VPADDD", 5, 2, 2)
+	v.op("VPADDD", x, 2, 2)
+	v.op(v.pick("VPOR", "VPORD"), 6, x, 1)
+	if v.wide {
+		v.p("\tVCMPPS $3, Z%d, Z%d, K2\n\tVMOVAPS Z1, K2, Z2\n\tVMOVAPS Z2, Z%d", x, x, x)
+	} else {
+		v.p("\tVCMPPS $3, Y%d, Y%d, Y3\n\tVBLENDVPS Y3, Y1, Y2, Y%d", x, x, x)
+	}
 }
 
 // prefetchLines asks for the lines of one panel into the second level. Nothing

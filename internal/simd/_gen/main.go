@@ -106,6 +106,7 @@ func files() map[string]string {
 		v.reductions()
 		v.elementwise()
 		v.bf16()
+		v.roundings()
 		v.peak()
 	}
 	g.packers()
