@@ -64,13 +64,14 @@ func (d *Device) Dropout(y, x tensor.Tensor, p float32, key uint64) {
 // be foretold, so nothing branches on it.
 func dropout(j *job, lo, hi, _ int) {
 	keep, below := 1/(1-j.alpha), int64(tensor.DropBelow(j.alpha))
-	for p := lo; p < hi; p++ {
-		z := tensor.Random(j.key, p)
+	x := j.x[2*lo : min(2*hi, len(j.x))]
+	y := j.y[2*lo:][:len(x)]
+	for i := 0; i < len(x); i += 2 {
+		z := tensor.Random(j.key, lo+i/2)
 		first, second := uint32((int64(z>>32)-below)>>63), uint32((int64(uint32(z))-below)>>63) // all ones to drop
-		x, y := j.x[2*p:], j.y[2*p:]
-		y[0] = math.Float32frombits(math.Float32bits(x[0]*keep) &^ first)
-		if len(x) > 1 {
-			y[1] = math.Float32frombits(math.Float32bits(x[1]*keep) &^ second)
+		y[i] = math.Float32frombits(math.Float32bits(x[i]*keep) &^ first)
+		if i+1 < len(x) {
+			y[i+1] = math.Float32frombits(math.Float32bits(x[i+1]*keep) &^ second)
 		}
 	}
 }
