@@ -14,6 +14,7 @@ import (
 // token ids.
 type GenerateBench struct {
 	BenchCase
+	Method      string          `json:"method,omitempty"` // of the adapter, none for the bare model
 	Prompt      int             `json:"prompt_tokens"`
 	New         int             `json:"new_tokens"`
 	WeightBytes int64           `json:"weight_bytes"` // that a step of generation reads
@@ -37,7 +38,8 @@ type GenerateSpeed struct {
 
 // BenchGenerate measures how fast a model, with random weights for a built-in
 // shape, reads prompts and generates greedily, with several numbers of
-// sequences at once.
+// sequences at once. With a method that has one, the model has its adapter, as
+// it is before training; method full or none is the bare model.
 func BenchGenerate(ctx context.Context, c Config, o BenchOptions) (*GenerateBench, error) {
 	o, err := o.filled()
 	if err != nil {
@@ -49,14 +51,14 @@ func BenchGenerate(ctx context.Context, c Config, o BenchOptions) (*GenerateBenc
 		return nil, err
 	}
 	defer s.Close()
-	size := model.Size{}
-	for _, n := range o.Sequences {
-		for _, p := range [][2]int{{o.Prompt, 1}, {1, o.New}} {
-			g := generateSize(s.base.config, randomPrompts(s.base.config, n, p[0]), model.Decoding{MaxNew: p[1]})
-			size.Rows, size.Context, size.CacheRows = max(size.Rows, g.Rows), max(size.Context, g.Context), max(size.CacheRows, g.CacheRows)
+	b := &GenerateBench{Prompt: o.Prompt, New: o.New}
+	if c.Method != "" && c.Method != "full" {
+		b.Method = c.Method
+		if s.method, err = newMethod(c.Method, c.Settings); err != nil {
+			return nil, &UsageError{err}
 		}
 	}
-	if err := s.need(size); err != nil {
+	if err := s.needFor(o); err != nil {
 		return nil, &UsageError{err}
 	}
 	dev := s.engine.dev.(*cpu.Device)
@@ -67,8 +69,7 @@ func BenchGenerate(ctx context.Context, c Config, o BenchOptions) (*GenerateBenc
 	if err != nil {
 		return nil, err
 	}
-	b := &GenerateBench{BenchCase: benchCase("generate", s.base, dev), Prompt: o.Prompt, New: o.New, DeviceBytes: s.engine.ledger.Peak(tensor.OnDevice)}
-	b.WeightBytes = readWeights(s.engine.model)
+	b.BenchCase, b.DeviceBytes, b.WeightBytes = benchCase("generate", s.base, dev), s.engine.ledger.Peak(tensor.OnDevice), readWeights(s.engine.model)
 	var reads []float64
 	for _, n := range o.Sequences {
 		g, read, err := s.measure(ctx, p, n, o, float64(b.WeightBytes))
@@ -82,6 +83,18 @@ func BenchGenerate(ctx context.Context, c Config, o BenchOptions) (*GenerateBenc
 		b.RSSMiB = (peakRSS() - p.memory.Bytes()) >> 20
 	}
 	return b, nil
+}
+
+// needFor builds the model large enough for everything that is measured.
+func (s *Session) needFor(o BenchOptions) error {
+	size := model.Size{}
+	for _, n := range o.Sequences {
+		for _, p := range [][2]int{{o.Prompt, 1}, {1, o.New}} {
+			g := generateSize(s.base.config, randomPrompts(s.base.config, n, p[0]), model.Decoding{MaxNew: p[1]})
+			size.Rows, size.Context, size.CacheRows = max(size.Rows, g.Rows), max(size.Context, g.Context), max(size.CacheRows, g.CacheRows)
+		}
+	}
+	return s.need(size)
 }
 
 // readWeights is the bytes of the weights that a generated token goes through:

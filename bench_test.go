@@ -180,7 +180,7 @@ func TestGenerationIsMeasuredForSeveralSequences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(b.Rows) != 2 || b.Rows[0].Sequences != 1 || b.Rows[1].Sequences != 3 || b.BaseDType != "bf16" {
+	if len(b.Rows) != 2 || b.Rows[0].Sequences != 1 || b.Rows[1].Sequences != 3 || b.BaseDType != "bf16" || b.Method != "meft" {
 		t.Errorf("measured %+v", b)
 	}
 	config, err := model.ReadConfig(c.Model)
@@ -197,6 +197,11 @@ func TestGenerationIsMeasuredForSeveralSequences(t *testing.T) {
 		if !(r.PromptTokS > 0 && r.ReadShare > 0 && r.MinTokS <= r.DecodeTokS && r.DecodeTokS <= r.MaxTokS) || math.Abs(r.WeightGBs-gbs) > 1e-9*gbs {
 			t.Errorf("row %+v, weights at %v GB/s", r, gbs)
 		}
+	}
+	adapted := b.DeviceBytes
+	c.Method = "full"
+	if b, err = BenchGenerate(t.Context(), c, briefly()); err != nil || b.Method != "" || b.DeviceBytes >= adapted {
+		t.Errorf("the bare model takes %d bytes, with an adapter %d; %v", b.DeviceBytes, adapted, err)
 	}
 	long := briefly()
 	long.Prompt = 64

@@ -130,7 +130,7 @@ func (s *Session) need(size model.Size) error {
 	if err != nil {
 		return err
 	}
-	if s.method != nil {
+	if s.adapter != "" {
 		if err := loadAdapter(s.adapter, e.params); err != nil {
 			e.Close()
 			return err

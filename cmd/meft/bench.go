@@ -32,7 +32,7 @@ func (a *app) benchCommand() *cobra.Command {
   train     tokens a second, floating point operations against the peak measured
             between the steps, the share of every kernel, memory
   generate  tokens a second of reading prompts and of generating, for several
-            sequences at once
+            sequences at once, with the adapters of --method if it is given
 
 All three if none is named. The options of a run are those of meft train, with a
 built-in shape, 4 rows of 256 tokens and an f32 base (generate: f32 and bf16) where
@@ -122,9 +122,6 @@ func (b *bench) fill() error {
 	if len(b.shapes) == 0 {
 		b.shapes = []string{""} // the model's
 	}
-	if len(b.methods) == 0 {
-		b.methods = []string{b.config.Method}
-	}
 	if len(b.dtypes) == 0 && b.config.BaseDType != "auto" {
 		b.dtypes = []string{b.config.BaseDType}
 	}
@@ -165,7 +162,12 @@ func (b *bench) run() error {
 // configs are the combinations of the lists that matter to a measurement.
 func (b *bench) configs(kind string) []meft.Config {
 	methods, dtypes := b.methods, b.dtypes
-	if kind != "train" {
+	switch {
+	case len(methods) == 0 && kind == "generate":
+		methods = []string{""} // the bare model
+	case len(methods) == 0:
+		methods = []string{b.config.Method}
+	case kind == "kernels":
 		methods = methods[:1]
 	}
 	if len(dtypes) == 0 {

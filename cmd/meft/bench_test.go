@@ -55,6 +55,17 @@ func TestBenchMeasuresAllKindsUnlessTold(t *testing.T) {
 	}
 }
 
+func TestGenerationIsMeasuredWithTheAdaptersThatAreNamed(t *testing.T) {
+	var methods []string
+	for _, v := range lines(t, must(t, brief(t, "generate", "--method", "lora,full", "--base-dtype", "f32", "--json")...).out) {
+		name, _ := v["method"].(string)
+		methods = append(methods, name)
+	}
+	if got := strings.Join(methods, ","); got != "lora," {
+		t.Errorf("measured with adapters of %q, want LoRA and none", got)
+	}
+}
+
 func TestBenchTablesNameWhatWasMeasured(t *testing.T) {
 	o := must(t, brief(t, "train", "generate", "kernels", "--threads", "1")...)
 	for _, want := range []string{"train: ", "; meft, 2 rows of 16 tokens", " tokens/s (", "of the peak of", "matmul nn", "choose neurons", "memory: device ", "% of a layer's neurons",

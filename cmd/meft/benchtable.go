@@ -76,7 +76,11 @@ func (r trainBench) table(b *bench) error {
 }
 
 func (r generateBench) table(b *bench) error {
-	rest := fmt.Sprintf("\nprompts of %d tokens, %d generated; weights %s, reading %s GB/s, memory: device %s", r.Prompt, r.New, meft.Size(r.WeightBytes), figure(r.ReadGBs), meft.Size(r.DeviceBytes))
+	adapter := ""
+	if r.Method != "" {
+		adapter = "; with an adapter of " + r.Method
+	}
+	rest := adapter + fmt.Sprintf("\nprompts of %d tokens, %d generated; weights %s, reading %s GB/s, memory: device %s", r.Prompt, r.New, meft.Size(r.WeightBytes), figure(r.ReadGBs), meft.Size(r.DeviceBytes))
 	if r.RSSMiB > 0 {
 		rest += fmt.Sprintf(", whole program %d MiB", r.RSSMiB)
 	}
