@@ -8,8 +8,13 @@ import (
 )
 
 // attention is the attention kernel that runs, as job is for the others. It
-// works on tiles of scores, query rows by keys, with online softmax (Dao et al.
-// 2022, https://arxiv.org/abs/2205.14135): no score outlives its tile.
+// works on tiles of scores with online softmax (Dao et al. 2022,
+// https://arxiv.org/abs/2205.14135): no score outlives its tile.
+//
+// Weights are powers of two, relative to a whole power of two near the largest.
+// So when the largest score of a row grows, what was added up before shrinks
+// exactly, and every sum over keys is one chain in their order: where blocks of
+// keys begin, and which rows share a tile, shows in no bit.
 type attention struct {
 	tensor.AttentionSizes
 	d                      *Device
@@ -19,6 +24,7 @@ type attention struct {
 	start, end             []int32
 	scale                  float32
 	blocks                 int  // of query rows or of keys, by piece
+	rows, shared, parts    int  // of a piece: rows and heads; pieces a key head
 	ordered                bool // neither start nor end ever falls
 	heads, group, row, kvw int  // query heads, of them by key head, widths of rows of q and of k
 }
@@ -36,12 +42,6 @@ func (d *Device) attention(s tensor.AttentionSizes, o, lse, q, k, v tensor.Tenso
 	return &d.attn
 }
 
-// mat is the part of x, whose rows are stride wide, that starts at row i and at
-// the given head.
-func (a *attention) mat(x []float32, i, head, stride int) simd.Mat {
-	return simd.Mat{F32: x[i*stride+head*a.HD:], Stride: stride}
-}
-
 // Attention is tensor.Kernels.Attention.
 func (d *Device) Attention(o, lse, q, k, v tensor.Tensor, m tensor.Mask) {
 	s := tensor.CheckAttention(o, lse, q, k, v, m)
@@ -49,79 +49,95 @@ func (d *Device) Attention(o, lse, q, k, v tensor.Tensor, m tensor.Mask) {
 		return
 	}
 	a := d.attention(s, o, lse, q, k, v, m)
-	a.blocks = (s.N + tileRows - 1) / tileRows
+	most := tileCap(d.level, s.HD)
+	a.shared = min(a.group, most)
+	a.parts = (a.group + a.shared - 1) / a.shared
+	a.rows = most / a.shared
+	a.blocks = (s.N + a.rows - 1) / a.rows
 	a.f = (*attention).forward
-	d.pool.Run(a.blocks*s.H, a)
+	d.pool.Run(a.blocks*s.HKV*a.parts, a)
 	d.attn = attention{}
 }
 
-// forward does a block of query rows of one head. The last rows come first:
-// under a causal mask they have the most keys.
-//
-// Rows with an equal start go together, and blocks of keys count from it. So
-// the sums of a row are cut in the same places in a batch of one, as in
-// decoding. Under a sliding window every row has a start of its own and goes
-// alone, which is right but slower.
+// forward does a block of query rows for heads that share a key head. The last
+// rows come first: under a causal mask they have the most keys.
 func (a *attention) forward(i, worker int) {
-	first := (a.blocks - 1 - i/a.H) * tileRows
-	last := min(first+tileRows, a.N)
-	for t := first; t < last; {
-		u := t + 1
-		for u < last && a.start[u] == a.start[t] {
-			u++
-		}
-		a.forwardRows(t, u, i%a.H, worker)
-		t = u
+	t, l := &a.d.spaces[worker].tile, a.d.level
+	units := a.HKV * a.parts
+	from := (a.blocks - 1 - i/units) * a.rows
+	kv, part := i%units/a.parts, i%units%a.parts
+	heads := min(a.shared, a.group-part*a.shared)
+	first := kv*a.group + part*a.shared // head
+	lanes := (min(from+a.rows, a.N) - from) * heads
+	for r := range lanes {
+		row := from + r/heads
+		t.start[r], t.end[r] = a.start[row], a.end[row]
+		copy(t.out[r*a.HD:(r+1)*a.HD], a.q[row*a.row+(first+r%heads)*a.HD:])
+	}
+	t.begin(lanes, a.HD)
+	l.Scale(a.powers(), t.out[:lanes*a.HD])
+	l.SliversT(t.q[:], t.nr*a.HD, t.out[:], a.HD, a.HD, lanes)
+	t.weightless()
+	for key := t.block(t.first, t.last); key < t.last; key = t.block(key+t.keys, t.last) {
+		at := key*a.kvw + kv*a.HD
+		t.scores(l, t.s[:], a.k[at:], a.kvw, t.q[:])
+		t.weigh(l)
+		l.Slivers(t.kv[:], t.keys*t.nr, a.v[at:], a.kvw, t.keys, a.HD)
+		t.addToLanes(l, t.s[:])
+	}
+	for r := range lanes {
+		row, head := from+r/heads, first+r%heads
+		to := a.o[row*a.row+head*a.HD:][:a.HD]
+		copy(to, t.out[r*t.pad:])
+		l.Scale(1/t.sum[r], to)
+		a.lse[row*a.H+head] = float32(float64(t.power[r])*math.Ln2 + math.Log(float64(t.sum[r])))
 	}
 }
 
-// forwardRows does rows [t, u) of one head, which have one start.
-func (a *attention) forwardRows(t, u, head, worker int) {
-	sp, pool, kv, n := &a.d.spaces[worker], a.d.pool, head/a.group, u-t
-	last := 0
-	for r := range n {
-		sp.top[r], sp.sum[r] = float32(math.Inf(-1)), 0
-		last = max(last, int(a.end[t+r]))
-	}
-	first, done := int(a.start[t]), 0
-	for key := first; key < last; key += tileKeys {
-		keys := min(tileKeys, last-key)
-		for key > first && int(a.end[t+done]) <= key {
-			done++ // under a causal mask the first rows see no further keys
-		}
-		s := simd.Mat{F32: sp.s[done*tileKeys:], Stride: tileKeys}
-		pool.MatMulOn(worker, simd.NT, n-done, keys, a.HD, a.scale,
-			a.mat(a.q, t+done, head, a.row), a.mat(a.k, key, kv, a.kvw), s.F32, tileKeys, false)
-		for r := done; r < n; r++ {
-			a.weigh(sp, r, t+r, head, keys, int(a.end[t+r])-key, key == first)
-		}
-		pool.MatMulOn(worker, simd.NN, n-done, a.HD, keys, 1, s, a.mat(a.v, key, kv, a.kvw),
-			a.mat(a.o, t+done, head, a.row).F32, a.row, key > first)
-	}
-	for r := range n {
-		a.d.level.Scale(float32(1/sp.sum[r]), a.mat(a.o, t+r, head, a.row).F32[:a.HD])
-		a.lse[(t+r)*a.H+head] = float32(float64(sp.top[r]) + math.Log(sp.sum[r]))
+// powers is what turns products of q and k into scores as powers of two.
+func (a *attention) powers() float32 { return float32(float64(a.scale) * math.Log2E) }
+
+// weightless sets all lanes to where no key is added up.
+func (t *tile) weightless() {
+	clear(t.out[:t.lanes*t.pad])
+	for r := range roundUp(t.lanes, t.nr) {
+		t.top[r], t.sum[r] = float32(math.Inf(-1)), 0
+		t.limit[r], t.power[r], t.bias[r] = t.top[r], 0, -127
 	}
 }
 
-// weigh turns row r of the tile from scores of keys, of which query row t sees
-// the first few, into weights relative to the largest score so far. When that
-// grows, what was added up with the smaller one shrinks.
-func (a *attention) weigh(sp *space, r, t, head, keys, seen int, first bool) {
-	l, s := a.d.level, sp.s[r*tileKeys:r*tileKeys+keys]
-	seen = min(max(seen, 0), keys)
-	clear(s[seen:])
-	if seen == 0 {
-		return
-	}
-	s = s[:seen]
-	if top := l.Max(s); top > sp.top[r] {
-		if !first {
-			shrink := math.Exp(float64(sp.top[r]) - float64(top))
-			sp.sum[r] *= shrink
-			l.Scale(float32(shrink), a.mat(a.o, t, head, a.row).F32[:a.HD])
+// weigh turns the scores of a block into weights and adds these up.
+func (t *tile) weigh(l simd.Level) {
+	for v := 0; v < t.lanes; v += t.w {
+		s := t.seen(v, v+t.w)
+		if s.lo >= s.hi {
+			t.unseen(t.s[:], v)
+			continue
 		}
-		sp.top[r] = top
+		l.LaneTop(&t.by, v, t.s[:], tileLanes, s.lo, s.hi)
+		for r := v; r < min(v+t.w, t.lanes); r++ {
+			if top := t.top[r]; top >= t.limit[r] && !math.IsInf(float64(top), -1) {
+				t.raise(l, r)
+			}
+		}
+		l.LaneWeights(&t.by, v, t.s[:], tileLanes, t.keys, s.lo, s.hi)
 	}
-	sp.sum[r] += l.Exp(s, s, sp.top[r])
+}
+
+// raise makes the weights of lane r relative to its largest score so far.
+func (t *tile) raise(l simd.Level, r int) {
+	power := int32(math.RoundToEven(min(max(float64(t.top[r]), -1<<30), 1<<30)))
+	if was := t.power[r]; !math.IsInf(float64(t.limit[r]), -1) && was != power {
+		shrink := float32(math.Ldexp(1, int(was-power)))
+		t.sum[r] *= shrink
+		l.Scale(shrink, t.out[r*t.pad:(r+1)*t.pad])
+	}
+	t.power[r], t.bias[r], t.limit[r] = power, power-127, float32(power)+0.5
+}
+
+// unseen clears the block's weights of the vector of lanes from v.
+func (t *tile) unseen(x []float32, v int) {
+	for k := range t.keys {
+		clear(x[k*tileLanes+v : k*tileLanes+v+t.w])
+	}
 }

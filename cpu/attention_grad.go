@@ -1,18 +1,22 @@
 package cpu
 
 import (
+	"math"
 	"sort"
 
-	"meft/internal/simd"
 	"meft/tensor"
 )
+
+// pieceKeys is how many keys a piece of the second pass does: several blocks, so
+// that packing a tile's queries pays.
+const pieceKeys = 4 * tileKeys
 
 // AttentionGrad is tensor.Kernels.AttentionGrad. With p = exp(score - lse):
 // dv = Σ p·do, ds = p·(do·v - do·o), dq = scale·Σ ds·k, dk = scale·Σ ds·q.
 //
-// Every sum is over tiles: dq in order of its keys' blocks, dk and dv in order
-// of heads and within a head in order of query rows. There are two ways to go
-// through the tiles in this order, which give the same bits. In one pass, a
+// Every sum is one chain: dq in order of keys, dk and dv in order of heads and
+// within a head of query rows. There are two ways to go through the tiles in
+// this order, which give the same bits. In one pass, a
 // thread does whole sequences of one key head; that is cheaper. In two passes,
 // a thread does blocks of query rows for dq, then blocks of keys for dk and dv;
 // that computes scores twice, and keeps all threads busy when one sequence is
@@ -24,19 +28,20 @@ func (d *Device) AttentionGrad(dq, dk, dv, do, o, lse, q, k, v tensor.Tensor, m 
 	for _, x := range [...]tensor.Tensor{dq, dk, dv} {
 		d.Fill(x, 0)
 	}
+	a.rows = tileCap(d.level, s.HD)
 	onePass := a.survey()
 	switch {
 	case s.N == 0 || s.Rows == 0 || s.H == 0:
 	case onePass:
 		a.f = (*attention).gradSequences
-		a.blocks = (s.N + tileRows - 1) / tileRows
+		a.blocks = (s.N + a.rows - 1) / a.rows
 		d.pool.Run(a.blocks*s.HKV, a)
 	default:
 		a.f = (*attention).gradQueries
-		a.blocks = (s.N + tileRows - 1) / tileRows
+		a.blocks = (s.N + a.rows - 1) / a.rows
 		d.pool.Run(a.blocks*s.H, a)
 		a.f = (*attention).gradKeys
-		a.blocks = (s.Rows + tileKeys - 1) / tileKeys
+		a.blocks = (s.Rows + pieceKeys - 1) / pieceKeys
 		d.pool.Run(a.blocks*s.HKV, a)
 	}
 	d.attn = attention{}
@@ -75,8 +80,8 @@ func (a *attention) begins(t int) bool { return t == 0 || a.start[t] >= a.end[t-
 // gradSequences does the sequences of one key head that begin in a block of
 // query rows.
 func (a *attention) gradSequences(i, worker int) {
-	kv, t := i%a.HKV, i/a.HKV*tileRows
-	for last := min(t+tileRows, a.N); t < last; {
+	kv, t := i%a.HKV, i/a.HKV*a.rows
+	for last := min(t+a.rows, a.N); t < last; {
 		if !a.begins(t) {
 			t++
 			continue
@@ -85,16 +90,8 @@ func (a *attention) gradSequences(i, worker int) {
 		for u < a.N && !a.begins(u) {
 			u++
 		}
-		// Blocks of keys lie as in the two passes; the sequence has a part of
-		// the first and of the last.
-		first, end := int(a.start[t]), int(a.end[u-1])
-		for key := first - first%tileKeys; key < end; key += tileKeys {
-			for t < u && int(a.end[t]) <= key {
-				t++
-			}
-			for head := kv * a.group; head < (kv+1)*a.group; head++ {
-				a.gradRows(t, u, key, min(key+tileKeys, a.Rows), head, worker, true, true)
-			}
+		for head := kv * a.group; head < (kv+1)*a.group; head++ {
+			a.gradRows(t, u, 0, a.Rows, head, worker, true, true)
 		}
 		t = u
 	}
@@ -102,22 +99,15 @@ func (a *attention) gradSequences(i, worker int) {
 
 // gradQueries does dq of a block of query rows of one head, the last rows first.
 func (a *attention) gradQueries(i, worker int) {
-	t := (a.blocks - 1 - i/a.H) * tileRows
-	u := min(t+tileRows, a.N)
-	first, last := a.Rows, 0
-	for r := t; r < u; r++ {
-		first, last = min(first, int(a.start[r])), max(last, int(a.end[r]))
-	}
-	for key := first - first%tileKeys; key < last; key += tileKeys {
-		a.gradRows(t, u, key, min(key+tileKeys, a.Rows), i%a.H, worker, true, false)
-	}
+	t := (a.blocks - 1 - i/a.H) * a.rows
+	a.gradRows(t, min(t+a.rows, a.N), 0, a.Rows, i%a.H, worker, true, false)
 }
 
 // gradKeys does dk and dv of a block of keys of one head. In an ordered mask
 // the rows that see it lie together.
 func (a *attention) gradKeys(i, worker int) {
-	kv, key := i%a.HKV, i/a.HKV*tileKeys
-	last := min(key+tileKeys, a.Rows)
+	kv, key := i%a.HKV, i/a.HKV*pieceKeys
+	last := min(key+pieceKeys, a.Rows)
 	t, u := 0, a.N
 	if a.ordered {
 		t = sort.Search(a.N, func(r int) bool { return int(a.end[r]) > key })
@@ -128,57 +118,74 @@ func (a *attention) gradKeys(i, worker int) {
 	}
 }
 
-// gradRows does rows [t, u) against keys [key, last) of one head in tiles. A
-// tile ends where the next row shares no key with its rows, as at the end of a
-// sequence.
+// gradRows does rows [t, u) against keys [key, last) of one head in tiles: dq
+// with query, dk and dv with keys. A tile ends where the next row shares no key
+// with its rows, as at the end of a sequence, so that a NaN stays in its own.
 func (a *attention) gradRows(t, u, key, last, head, worker int, query, keys bool) {
 	for t < u {
-		lo, hi := max(key, int(a.start[t])), min(last, int(a.end[t]))
-		if lo >= hi {
-			t++
-			continue
-		}
+		lo, hi := a.start[t], a.end[t]
 		r := t + 1
-		for ; r < u && r-t < tileRows; r++ {
-			x, y := max(key, int(a.start[r])), min(last, int(a.end[r]))
-			if x >= y || x >= hi || y <= lo {
-				break
-			}
-			lo, hi = min(lo, x), max(hi, y)
+		for ; r < min(t+a.rows, u) && a.start[r] < hi && a.end[r] > lo; r++ {
+			lo, hi = min(lo, a.start[r]), max(hi, a.end[r])
 		}
-		a.gradTile(t, r-t, lo, hi-lo, head, worker, query, keys)
+		a.gradTile(t, r-t, key, last, head, worker, query, keys)
 		t = r
 	}
 }
 
-// gradTile does n rows from t against m keys from key: weights into sp.s, their
-// gradients into sp.g.
-func (a *attention) gradTile(t, n, key, m, head, worker int, query, keys bool) {
-	sp, l, pool, kv := &a.d.spaces[worker], a.d.level, a.d.pool, head/a.group
-	q, do := a.mat(a.q, t, head, a.row), a.mat(a.do, t, head, a.row)
-	k, v := a.mat(a.k, key, kv, a.kvw), a.mat(a.v, key, kv, a.kvw)
-	pool.MatMulOn(worker, simd.NT, n, m, a.HD, a.scale, q, k, sp.s[:], tileKeys, false)
-	pool.MatMulOn(worker, simd.NT, n, m, a.HD, 1, do, v, sp.g[:], tileKeys, false)
+func (a *attention) gradTile(row, n, key, last, head, worker int, query, keys bool) {
+	t, l, kv := &a.d.spaces[worker].tile, a.d.level, head/a.group
 	for r := range n {
-		p, g := sp.s[r*tileKeys:r*tileKeys+m], sp.g[r*tileKeys:r*tileKeys+m]
-		lo, hi := max(0, int(a.start[t+r])-key), min(m, int(a.end[t+r])-key)
-		clear(p[:lo])
-		clear(g[:lo])
-		clear(p[hi:])
-		clear(g[hi:])
-		p, g = p[lo:hi], g[lo:hi]
-		at := (t+r)*a.row + head*a.HD
-		delta := l.Dot(a.do[at:at+a.HD], a.o[at:at+a.HD])
-		l.Exp(p, p, a.lse[(t+r)*a.H+head])
-		l.Mul(g, g, p)
-		l.Axpy(-delta, p, g)
+		t.start[r], t.end[r] = a.start[row+r], a.end[row+r]
 	}
-	p, g := simd.Mat{F32: sp.s[:], Stride: tileKeys}, simd.Mat{F32: sp.g[:], Stride: tileKeys}
+	t.begin(n, a.HD)
+	last = min(last, t.last)
+	if key = t.block(max(key, t.first), last); key >= last {
+		return
+	}
+	a.loadGrad(t, row, head, keys)
+	clear(t.out[:n*t.pad])
+	for ; key < last; key = t.block(key+t.keys, last) {
+		at := key*a.kvw + kv*a.HD
+		t.scores(l, t.s[:], a.k[at:], a.kvw, t.q[:])
+		t.scores(l, t.g[:], a.v[at:], a.kvw, t.do[:])
+		for v := 0; v < n; v += t.w {
+			if s := t.seen(v, v+t.w); s.lo < s.hi {
+				l.LaneGrads(&t.by, v, t.s[:], t.g[:], tileLanes, t.keys, s.lo, s.hi, a.scale)
+			} else {
+				t.unseen(t.s[:], v)
+				t.unseen(t.g[:], v)
+			}
+		}
+		if keys {
+			t.addToKeys(l, a.dv[at:], a.kvw, t.s[:], t.doRow[:])
+			t.addToKeys(l, a.dk[at:], a.kvw, t.g[:], t.qRow[:])
+		}
+		if query {
+			l.Slivers(t.kv[:], t.keys*t.nr, a.k[at:], a.kvw, t.keys, a.HD)
+			t.addToLanes(l, t.g[:])
+		}
+	}
+	for r := 0; r < n && query; r++ {
+		copy(a.dq[(row+r)*a.row+head*a.HD:][:a.HD], t.out[r*t.pad:])
+	}
+}
+
+// loadGrad packs q and do of the tile's rows, twice for the gradients of keys:
+// as columns and as rows.
+func (a *attention) loadGrad(t *tile, row, head int, keys bool) {
+	l, n, hd := a.d.level, t.lanes, a.HD
+	at := row*a.row + head*hd
+	q, do, o := a.q[at:], a.do[at:], a.o[at:]
+	l.SliversT(t.q[:], t.nr*hd, q, a.row, hd, n)
+	l.Scale(a.powers(), t.q[:roundUp(n, t.nr)*hd])
+	l.SliversT(t.do[:], t.nr*hd, do, a.row, hd, n)
 	if keys {
-		pool.MatMulOn(worker, simd.TN, m, a.HD, n, 1, p, do, a.mat(a.dv, key, kv, a.kvw).F32, a.kvw, true)
-		pool.MatMulOn(worker, simd.TN, m, a.HD, n, a.scale, g, q, a.mat(a.dk, key, kv, a.kvw).F32, a.kvw, true)
+		l.Slivers(t.qRow[:], n*t.nr, q, a.row, n, hd)
+		l.Slivers(t.doRow[:], n*t.nr, do, a.row, n, hd)
 	}
-	if query {
-		pool.MatMulOn(worker, simd.NN, n, a.HD, m, a.scale, g, k, a.mat(a.dq, t, head, a.row).F32, a.row, true)
+	for r := range n {
+		t.lse[r] = float32(float64(a.lse[(row+r)*a.H+head]) * math.Log2E)
+		t.delta[r] = -a.scale * l.Dot(do[r*a.row:r*a.row+hd], o[r*a.row:r*a.row+hd])
 	}
 }

@@ -26,26 +26,31 @@ func threadCounts() []int {
 // of query and key forwards, five backwards.
 func BenchmarkAttention(b *testing.B) {
 	for _, c := range []struct {
-		name    string
-		d, hd   int
-		lengths []int
+		name         string
+		d, hd, group int
+		window       int
+		lengths      []int
 	}{
-		{"d192/long", 192, 32, []int{512}},
-		{"d192/short", 192, 32, repeat(16, 32)},
-		{"d768/long", 768, 64, []int{1024}},
-		{"d768/short", 768, 64, repeat(32, 32)},
+		{"d288/batch", 288, 48, 1, far, repeat(256, 4)},
+		{"d192/short", 192, 32, 1, far, repeat(16, 32)},
+		{"d768/long", 768, 64, 1, far, []int{1024}},
+		{"d768/short", 768, 64, 1, far, repeat(32, 32)},
+		{"d768/window", 768, 64, 1, 256, []int{1024}},
+		{"d768/shared", 768, 64, 4, far, []int{1024}},
 	} {
 		for _, threads := range threadCounts() {
 			n, pairs := 0, 0
 			for _, l := range c.lengths {
 				n += l
-				pairs += l * (l + 1) / 2
+				for i := range l {
+					pairs += min(i+1, c.window)
+				}
 			}
 			x := newBench(b, threads, simd.Best())
 			h := c.d / c.hd
-			q, k, v, o, lse := x.random(n, h, c.hd), x.random(n, h, c.hd), x.random(n, h, c.hd), x.random(n, h, c.hd), x.random(n, h)
-			dq, dk, dv := x.random(n, h, c.hd), x.random(n, h, c.hd), x.random(n, h, c.hd)
-			m := x.packed(0.1, far, c.lengths...)
+			q, k, v, o, lse := x.random(n, h, c.hd), x.random(n, h/c.group, c.hd), x.random(n, h/c.group, c.hd), x.random(n, h, c.hd), x.random(n, h)
+			dq, dk, dv := x.random(n, h, c.hd), x.random(n, h/c.group, c.hd), x.random(n, h/c.group, c.hd)
+			m := x.packed(0.1, c.window, c.lengths...)
 			b.Run(fmt.Sprintf("forward/%s/%d", c.name, threads), func(b *testing.B) {
 				for b.Loop() {
 					x.Attention(o, lse, q, k, v, m)

@@ -195,6 +195,35 @@ func TestBothWaysOfAttentionGradAgree(t *testing.T) {
 	}
 }
 
+// TestNaNStaysInItsSequence: neither pass of attention carries a NaN to rows
+// that share no key with its own.
+func TestNaNStaysInItsSequence(t *testing.T) {
+	const h, hkv, hd, n = 4, 2, 16, 40
+	for _, level := range simd.Levels() {
+		for _, threads := range []int{1, 8} { // one pass and two
+			b := newBench(t, threads, level)
+			q, k, v, do := b.random(n, h, hd), b.random(n, hkv, hd), b.random(n, hkv, hd), b.random(n, h, hd)
+			o, lse := b.zeros(tensor.F32, n, h, hd), b.zeros(tensor.F32, n, h)
+			dq, dk, dv := b.zeros(tensor.F32, n, h, hd), b.zeros(tensor.F32, n, hkv, hd), b.zeros(tensor.F32, n, hkv, hd)
+			for _, x := range []tensor.Tensor{q, k, v, do} {
+				b.Fill(x.Rows(15, 18), float32(math.NaN()))
+			}
+			m := b.packed(0.25, far, 15, 3, 22)
+			b.Attention(o, lse, q, k, v, m)
+			b.AttentionGrad(dq, dk, dv, do, o, lse, q, k, v, m)
+			for name, x := range map[string]tensor.Tensor{"o": o, "lse": lse, "dq": dq, "dk": dk, "dv": dv} {
+				for r := range n {
+					for _, y := range x.Rows(r, r+1).Float32() {
+						if inside := r >= 15 && r < 18; (y != y) != inside {
+							t.Fatalf("%v, %d threads: row %d of %s holds %v", level, threads, r, name, y)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestKernelsAllocateNothing calls every kernel.
 func TestKernelsAllocateNothing(t *testing.T) {
 	b := newBench(t, 2, simd.Best())

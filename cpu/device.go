@@ -5,8 +5,8 @@
 // Results have the same bits for any number of threads: work is cut at places
 // that depend on shapes only, or in ways that no sum can see. A row's result
 // does not depend on the other rows of the batch: not in MatMul, not in kernels
-// by row, and not in Attention, whose key blocks count from each row's Start.
-// So decoding token by token gives the bits of the whole forward pass.
+// by row, and not in Attention. So decoding token by token gives the bits of the
+// whole forward pass.
 //
 // Kernels allocate nothing.
 package cpu
@@ -33,24 +33,14 @@ type Device struct {
 	ticket tensor.Ticket
 }
 
-// The size of a tile of attention scores: query rows by keys. Both tiles of a
-// worker stay in the second-level cache, and a block of keys that was packed
-// for the product meets many query rows.
-const (
-	tileRows = 96
-	tileKeys = 128
-)
-
 // chunk is how many numbers of a row are worked on at a time where a kernel
 // needs room for intermediate results.
 const chunk = 4096
 
-// space is the room of one worker. Kernels by row use chunks of the tiles.
+// space is the room of one worker. Kernels by row use chunks of the tile.
 type space struct {
-	s, g       [tileRows * tileKeys]float32 // scores or weights; their gradients
-	top, delta [tileRows]float32            // largest score so far; do·o
-	sum        [tileRows]float64            // of exp(score - top)
-	_          [64]byte                     // workers do not share cache lines
+	tile
+	_ [64]byte // workers do not share cache lines
 }
 
 // New returns a device of so many threads, 0 for as many as Go may use, at the
@@ -62,7 +52,11 @@ func NewLevel(threads int, level simd.Level) *Device {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	return &Device{pool: simd.NewPool(threads, level), level: level, spaces: make([]space, threads)}
+	d := &Device{pool: simd.NewPool(threads, level), level: level, spaces: make([]space, threads)}
+	for i := range d.spaces {
+		d.spaces[i].init(level)
+	}
+	return d
 }
 
 // Name says what the device is, such as "cpu, 8 threads, avx2".
@@ -80,7 +74,7 @@ func (d *Device) Threads() int { return d.pool.Threads() }
 func (d *Device) Pool() *simd.Pool { return d.pool }
 
 // WorkspaceBytes is the memory the device itself takes, which Allocated does
-// not count: 4 MB and about 0.5 MB a thread, whatever the model.
+// not count: 4 MB and about 0.9 MB a thread, whatever the model.
 func (d *Device) WorkspaceBytes() int64 {
 	return d.pool.Bytes() + int64(d.Threads())*int64(unsafe.Sizeof(space{}))
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"meft/tensor"
 )
 
 // Config describes a decoder of the Llama family. Its fields are the numbers of
@@ -273,8 +275,8 @@ func (c Config) check() (problems []string) {
 	if c.Heads%c.KVHeads != 0 {
 		problems = append(problems, fmt.Sprintf("num_attention_heads %d is not a multiple of num_key_value_heads %d", c.Heads, c.KVHeads))
 	}
-	if c.HeadDim <= 0 || c.HeadDim > limit || c.HeadDim%2 != 0 {
-		problems = append(problems, fmt.Sprintf("head_dim is %d, wanted an even number", c.HeadDim))
+	if c.HeadDim <= 0 || c.HeadDim > tensor.MaxHead || c.HeadDim%2 != 0 {
+		problems = append(problems, fmt.Sprintf("head_dim is %d, wanted an even number up to %d", c.HeadDim, tensor.MaxHead))
 	}
 	if c.Eps <= 0 || c.Theta <= 0 {
 		problems = append(problems, fmt.Sprintf("rms_norm_eps is %v and rope_theta %v, wanted both above 0", c.Eps, c.Theta))

@@ -59,12 +59,12 @@ func TestConfigKeysAreUnderstood(t *testing.T) {
 
 func TestConfigProblemsAreAllReported(t *testing.T) {
 	_, err := ParseConfig("here/config.json", raw(map[string]any{"architectures": []string{"GPT2LMHeadModel"}, "model_type": "gpt2",
-		"hidden_act": "gelu", "num_key_value_heads": 3, "partial_rotary_factor": 0.5, "eos_token_id": 1000,
+		"hidden_act": "gelu", "num_key_value_heads": 3, "partial_rotary_factor": 0.5, "eos_token_id": 1000, "head_dim": 514,
 		"rope_scaling": map[string]any{"type": "yarn", "factor": 2}, "quantization_config": map[string]any{"bits": 4}}))
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"here/config.json", "GPT2LMHeadModel", "gelu", "num_key_value_heads 3", "partial_rotary", "1000", "yarn", "quantization_config"} {
+	for _, want := range []string{"here/config.json", "GPT2LMHeadModel", "gelu", "num_key_value_heads 3", "head_dim is 514", "partial_rotary", "1000", "yarn", "quantization_config"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not named in: %v", want, err)
 		}

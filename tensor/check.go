@@ -83,6 +83,9 @@ func CheckRoPE(x, pos, table Tensor) (n, h, hd int) {
 	return n, h, hd
 }
 
+// MaxHead is the widest head of Attention, in numbers.
+const MaxHead = 512
+
 // AttentionSizes are the sizes of one Attention call.
 type AttentionSizes struct {
 	N    int // query rows
@@ -98,7 +101,7 @@ func CheckAttention(o, lse, q, k, v Tensor, m Mask) AttentionSizes {
 		refuse("attention", o, lse, q, k, v, m.Start, m.End)
 	}
 	s := AttentionSizes{N: q.Dims[0], Rows: k.Dims[0], H: q.Dims[1], HKV: k.Dims[1], HD: q.Dims[2]}
-	if s.HKV == 0 || s.H%s.HKV != 0 ||
+	if s.HKV == 0 || s.H%s.HKV != 0 || s.HD > MaxHead ||
 		!q.Is(F32, s.N, s.H, s.HD) || !k.Is(F32, s.Rows, s.HKV, s.HD) || !v.Is(F32, s.Rows, s.HKV, s.HD) ||
 		!isF32(o, s.N, s.H*s.HD) || !isF32(lse, s.N, s.H) || !vector(m.Start, I32, s.N) || !vector(m.End, I32, s.N) {
 		refuse("attention", o, lse, q, k, v, m.Start, m.End)

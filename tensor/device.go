@@ -128,8 +128,8 @@ type Kernels interface {
 	RoPE(x, pos, table Tensor, inverse bool)
 
 	// Attention: per query row and head softmax(scale·q·kᵀ)·v over the rows the
-	// mask allows. q, o [n,h,hd]; k, v [rows,hkv,hd], h a multiple of hkv; lse
-	// [n,h] keeps the log-sum-exp of each row's scores. k and v F32.
+	// mask allows. q, o [n,h,hd]; k, v [rows,hkv,hd], h a multiple of hkv, hd at
+	// most MaxHead; lse [n,h] keeps the log-sum-exp of each row's scores.
 	Attention(o, lse, q, k, v Tensor, m Mask)
 	// AttentionGrad overwrites dq, dk and dv. Scores are recomputed from lse.
 	AttentionGrad(dq, dk, dv, do, o, lse, q, k, v Tensor, m Mask)

@@ -3,6 +3,7 @@ package simd
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -30,6 +31,10 @@ func TestAVX512TextComputesTheDefinition(t *testing.T) {
 				checkPairing(t, args, before)
 			case strings.HasPrefix(base, "pair"):
 				checkKernel(t, name, args, before, func(x, y, sum float32) float32 { return dotPair(sum, bits(x), bits(y)) })
+			case strings.HasPrefix(base, "tile"):
+				checkTile(t, name, args, before)
+			case strings.HasPrefix(base, "lane"):
+				checkLanes(t, m, base, args, before)
 			case base == "dots":
 				checkDots(t, m, args)
 			case base == "peak":
@@ -86,6 +91,62 @@ func checkKernel(t *testing.T, name string, args, before []any, add func(x, y, s
 		}
 		if !same32(got, want) {
 			t.Fatalf("%s kc %d: c[%d,%d] = %g, want %g", name, kc, row, col, got, want)
+		}
+	}
+}
+
+// checkTile compares with the chain that Tile promises.
+func checkTile(t *testing.T, name string, args, before []any) {
+	t.Helper()
+	const nr = 32
+	slivers, kc, a, rs, ks := args[0].(int), args[1].(int), args[2].([]float32), args[3].(int), args[4].(int)
+	b, skip, c, c0, ldc, acc := args[5].([]float32), args[6].(int), args[7].([]float32), before[7].([]float32), args[8].(int), args[9].(int)
+	for i, got := range c {
+		row, col := i/ldc, i%ldc
+		want := c0[i]
+		if col < slivers*nr {
+			if acc == 0 {
+				want = 0
+			}
+			for k := range kc {
+				want = fma32(a[row*rs+k*ks], b[col/nr*(kc*nr+skip)+k*nr+col%nr], want)
+			}
+		}
+		if !same32(got, want) {
+			t.Fatalf("%s kc %d: c[%d,%d] = %g, want %g", name, kc, row, col, got, want)
+		}
+	}
+}
+
+// checkLanes compares with the narrow routine on either half of the vector.
+func checkLanes(t *testing.T, m *machine, base string, args, before []any) {
+	t.Helper()
+	for half := 0; half < 16; half += 8 {
+		cut := func(from []any) []any {
+			out := copyArgs(from)
+			for i, a := range out {
+				switch a := a.(type) {
+				case []float32:
+					out[i] = a[half:]
+				case []int32:
+					out[i] = a[half:]
+				}
+			}
+			return out
+		}
+		narrow, wide := cut(before), cut(args)
+		m.call(base+"AVX2", narrow...)
+		for i := range wide {
+			w, ok := wide[i].([]float32)
+			for j := range w {
+				inside := j < 8
+				if ld, tile := args[slices.IndexFunc(args, func(a any) bool { _, is := a.(int); return is && a.(int) >= 16 })].(int), len(w) > 16; tile {
+					inside = j%ld < 8
+				}
+				if n := narrow[i].([]float32)[j]; ok && inside && !same32(w[j], n) {
+					t.Fatalf("%s(%v): argument %d element %d is %g, the narrow routine says %g", base, sizes(args), i, j+half, w[j], n)
+				}
+			}
 		}
 	}
 }

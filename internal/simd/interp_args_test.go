@@ -81,6 +81,13 @@ func routineArgs(rng *rand.Rand, name string) (all [][]any) {
 	if mr, ok := strings.CutPrefix(base, "thin"); ok {
 		return thinArgs(rng, int(mr[0]-'0'), strings.HasSuffix(mr, "BF16"))
 	}
+	if mr, ok := strings.CutPrefix(base, "tile"); ok {
+		rows, _ := strconv.Atoi(mr)
+		return tileArgs(rng, rows, 2*lanes)
+	}
+	if strings.HasPrefix(base, "lane") {
+		return laneArgs(rng, base, lanes)
+	}
 	if strings.HasPrefix(base, "pack") {
 		return packArgs(rng, base)
 	}
@@ -160,6 +167,51 @@ func kernelArgs(rng *rand.Rand, rows, lanes int, draw func(*rand.Rand, int) []fl
 	return all
 }
 
+// tileArgs has A by rows and by columns.
+func tileArgs(rng *rand.Rand, rows, nr int) (all [][]any) {
+	for _, kc := range []int{1, 2, 7} {
+		for acc := range 2 {
+			slivers, skip, ldc := 1+kc%3, 5, 3*nr+kc
+			b, c := plain(rng, slivers*(kc*nr+skip)), plain(rng, (rows-1)*ldc+slivers*nr)
+			all = append(all, []any{slivers, kc, plain(rng, (rows-1)*(kc+2)+kc), kc + 2, 1, b, skip, c, ldc, acc},
+				[]any{slivers, kc, plain(rng, (kc-1)*(rows+3)+rows), 1, rows + 3, b, skip, append([]float32(nil), c...), ldc, acc})
+		}
+	}
+	return all
+}
+
+// laneArgs is a vector of lanes that see different rows of [2, 2+n), the first
+// none, with the arguments of both widths: the narrow routines use a half.
+func laneArgs(rng *rand.Rand, base string, lanes int) (all [][]any) {
+	for _, n := range []int{1, 2, 9} {
+		const before, after = 2, 3
+		ld := lanes + n
+		s, g := plain(rng, (before+n+after-1)*ld+lanes), plain(rng, (before+n+after-1)*ld+lanes)
+		for i := range s {
+			s[i] *= 40
+		}
+		s[before*ld+1] = nan
+		dist, half, bias := make([]float32, lanes), make([]float32, lanes), make([]int32, lanes)
+		for j := range lanes {
+			lo := before + rng.IntN(n)
+			hi := lo + 1 + rng.IntN(before+n-lo)
+			if j == 0 {
+				lo, hi = 0, 0
+			}
+			dist[j], half[j], bias[j] = -0.5*float32(lo+hi-1), 0.5*float32(hi-lo), int32(rng.IntN(100)-127)
+		}
+		switch base {
+		case "laneTop":
+			all = append(all, []any{n, s[before*ld:], ld, dist, half, float32(before), plain(rng, lanes)})
+		case "laneWeights":
+			all = append(all, []any{before, n, after, s, ld, dist, half, float32(before), bias, plain(rng, lanes)})
+		case "laneGrads":
+			all = append(all, []any{before, n, after, s, g, ld, dist, half, float32(before), plain(rng, lanes), plain(rng, lanes), float32(0.3)})
+		}
+	}
+	return all
+}
+
 func thinArgs(rng *rand.Rand, rows int, bf16 bool) (all [][]any) {
 	cols := thinCols(rows)
 	for _, kc := range []int{32, 64, 96} {
@@ -215,6 +267,8 @@ func copyArgs(args []any) []any {
 			out[i] = append([]float32(nil), a...)
 		case []uint16:
 			out[i] = append([]uint16(nil), a...)
+		case []int32:
+			out[i] = append([]int32(nil), a...)
 		default:
 			out[i] = a
 		}

@@ -241,6 +241,8 @@ func (m *machine) call(name string, args ...any) float64 {
 			v = add(a)
 		case []uint16:
 			v = add(bytesOf(a))
+		case []int32:
+			v = add(bytesOf(a))
 		}
 		if want := map[string]int{"float32": 4}[r.args[i]]; want != size&4 {
 			panic(fmt.Sprintf("%s: argument %d is %s", name, i, r.args[i]))

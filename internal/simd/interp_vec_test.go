@@ -43,6 +43,7 @@ var lanes32 = map[string]func(b, c uint32) uint32{
 	"VPOR":     func(b, c uint32) uint32 { return b | c },
 	"VPORD":    func(b, c uint32) uint32 { return b | c },
 	"VPADDD":   func(b, c uint32) uint32 { return b + c },
+	"VPMAXSD":  func(b, c uint32) uint32 { return uint32(max(int32(b), int32(c))) },
 	"VPSUBD":   func(b, c uint32) uint32 { return b - c },
 	"VPCMPEQD": func(b, c uint32) uint32 { return choose(b == c, math.MaxUint32, 0) },
 	"VPSLLD":   func(b, c uint32) uint32 { return b << c },

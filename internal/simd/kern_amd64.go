@@ -101,6 +101,33 @@ func roundBF16AVX2(n int, x *float32)
 func peakAVX2(n int, x *float32)
 
 //go:noescape
+func tile1AVX2(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile2AVX2(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile3AVX2(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile4AVX2(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile5AVX2(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile6AVX2(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func laneTopAVX2(n int, s *float32, ld int, dist *float32, half *float32, skip float32, top *float32)
+
+//go:noescape
+func laneWeightsAVX2(before int, n int, after int, s *float32, ld int, dist *float32, half *float32, skip float32, bias *int32, sum *float32)
+
+//go:noescape
+func laneGradsAVX2(before int, n int, after int, s *float32, grad *float32, ld int, dist *float32, half *float32, skip float32, lse *float32, delta *float32, scale float32)
+
+//go:noescape
 func kern1AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int)
 
 //go:noescape
@@ -264,6 +291,57 @@ func pairBF16AVX512(n int, x *float32, width int)
 
 //go:noescape
 func peakAVX512(n int, x *float32)
+
+//go:noescape
+func tile1AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile2AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile3AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile4AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile5AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile6AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile7AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile8AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile9AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile10AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile11AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile12AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile13AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func tile14AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int)
+
+//go:noescape
+func laneTopAVX512(n int, s *float32, ld int, dist *float32, half *float32, skip float32, top *float32)
+
+//go:noescape
+func laneWeightsAVX512(before int, n int, after int, s *float32, ld int, dist *float32, half *float32, skip float32, bias *int32, sum *float32)
+
+//go:noescape
+func laneGradsAVX512(before int, n int, after int, s *float32, grad *float32, ld int, dist *float32, half *float32, skip float32, lse *float32, delta *float32, scale float32)
 
 //go:noescape
 func packT(dst *float32, ds int, src *float32, ss int, rows int, nb int)

@@ -88,6 +88,42 @@ func roundBF16AVX2(n int, x *float32) { panic(noAssembly) }
 
 func peakAVX2(n int, x *float32) { panic(noAssembly) }
 
+func tile1AVX2(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile2AVX2(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile3AVX2(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile4AVX2(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile5AVX2(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile6AVX2(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func laneTopAVX2(n int, s *float32, ld int, dist *float32, half *float32, skip float32, top *float32) {
+	panic(noAssembly)
+}
+
+func laneWeightsAVX2(before int, n int, after int, s *float32, ld int, dist *float32, half *float32, skip float32, bias *int32, sum *float32) {
+	panic(noAssembly)
+}
+
+func laneGradsAVX2(before int, n int, after int, s *float32, grad *float32, ld int, dist *float32, half *float32, skip float32, lse *float32, delta *float32, scale float32) {
+	panic(noAssembly)
+}
+
 func kern1AVX512(panels int, kc int, a *float32, panel int, b *float32, c *float32, ldc int, acc int, alpha float32, next *byte, left int, lines int, rowStep int, fetch int) {
 	panic(noAssembly)
 }
@@ -259,6 +295,74 @@ func roundBF16AVX512(n int, x *float32) { panic(noAssembly) }
 func pairBF16AVX512(n int, x *float32, width int) { panic(noAssembly) }
 
 func peakAVX512(n int, x *float32) { panic(noAssembly) }
+
+func tile1AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile2AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile3AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile4AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile5AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile6AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile7AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile8AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile9AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile10AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile11AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile12AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile13AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func tile14AVX512(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
+	panic(noAssembly)
+}
+
+func laneTopAVX512(n int, s *float32, ld int, dist *float32, half *float32, skip float32, top *float32) {
+	panic(noAssembly)
+}
+
+func laneWeightsAVX512(before int, n int, after int, s *float32, ld int, dist *float32, half *float32, skip float32, bias *int32, sum *float32) {
+	panic(noAssembly)
+}
+
+func laneGradsAVX512(before int, n int, after int, s *float32, grad *float32, ld int, dist *float32, half *float32, skip float32, lse *float32, delta *float32, scale float32) {
+	panic(noAssembly)
+}
 
 func packT(dst *float32, ds int, src *float32, ss int, rows int, nb int) { panic(noAssembly) }
 

@@ -72,6 +72,8 @@ func (s *suite) attention(t *testing.T) {
 		s.oneAttention(t, packed("packed", 1<<30, 2, 30, 9), 4, 2, hd, 1)
 		s.oneAttention(t, packed("window", 12, 31), 3, 3, hd, 1)
 	}
+	s.oneAttention(t, packed("packed", 1<<30, 2, 40), 2, 1, 256, 1)
+	s.oneAttention(t, packed("packed", 1<<30, 2, 3), 40, 1, tensor.MaxHead, 1)
 	// Scores of ±500: exp must not overflow, most weights vanish.
 	s.oneAttention(t, packed("packed", 1<<30, 40, 30), 2, 1, 32, 10)
 }

@@ -38,6 +38,7 @@ func (s *suite) shapes(t *testing.T) {
 		"rope odd":        func() { k.RoPE(x(3, 2, 5), ids(3), x(9, 5), false) },
 		"rope table":      func() { k.RoPE(x(3, 2, 4), ids(3), x(9, 8), false) },
 		"attention heads": func() { k.Attention(x(3, 3, 4), x(3, 3), x(3, 3, 4), x(5, 2, 4), x(5, 2, 4), mask) },
+		"attention width": func() { k.Attention(x(3, 1, 514), x(3, 1), x(3, 1, 514), x(3, 1, 514), x(3, 1, 514), mask) },
 		"attention mask":  func() { k.Attention(x(2, 2, 4), x(2, 2), x(2, 2, 4), x(5, 2, 4), x(5, 2, 4), mask) },
 		"attention grad": func() {
 			k.AttentionGrad(x(3, 2, 4), x(4, 2, 4), x(5, 2, 4), x(3, 2, 4), x(3, 2, 4), x(3, 2), x(3, 2, 4), x(5, 2, 4), x(5, 2, 4), mask)

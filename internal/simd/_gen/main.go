@@ -108,6 +108,7 @@ func files() map[string]string {
 		v.bf16()
 		v.roundings()
 		v.peak()
+		v.tiles()
 	}
 	g.packers()
 	g.thin()
