@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strings"
 
+	"meft/cpu"
 	"meft/model"
 	"meft/safetensors"
 	"meft/tensor"
@@ -14,17 +15,21 @@ import (
 
 // base is the frozen model a run starts from, before anything is allocated.
 type base struct {
-	dir    string // model folder, "" for a built-in shape
-	name   string // for messages and adapter files
-	config model.Config
-	frozen tensor.DType
-	random bool // weights are made, not read
-	seed   uint64
+	dir     string // model folder, "" for a built-in shape
+	name    string // for messages and adapter files
+	config  model.Config
+	frozen  tensor.DType
+	compute tensor.DType // of the products
+	random  bool         // weights are made, not read
+	seed    uint64
 }
 
 // openBase reads what a model is, and checks its files, without its weights.
 func openBase(c Config) (*base, error) {
 	b := &base{dir: c.Model, name: c.Model, seed: c.Seed, random: c.Init == "random" || c.RandomWeights}
+	if c.ComputeDType == "bf16" {
+		b.compute = tensor.BF16
+	}
 	switch {
 	case c.Model != "" && c.Shape != "":
 		return nil, fmt.Errorf("model %q and shape %q: set one of them", c.Model, c.Shape)
@@ -43,6 +48,13 @@ func openBase(c Config) (*base, error) {
 		}
 	}
 	return b, b.chooseType(c.BaseDType)
+}
+
+// device opens the device that the model is put on.
+func (b *base) device(threads int) *cpu.Device {
+	d := cpu.New(threads)
+	d.SetCompute(b.compute)
+	return d
 }
 
 // chooseType resolves --base-dtype auto: bf16 where all matrices are stored so

@@ -57,7 +57,7 @@ func BenchKernels(ctx context.Context, c Config, o BenchOptions) (*KernelBench, 
 	if err != nil {
 		return nil, err
 	}
-	dev := cpu.New(c.Threads)
+	dev := j.base.device(c.Threads)
 	defer dev.Close()
 	s := &kernelSet{dev: dev, c: j.base.config, seq: j.length, n: c.Batch * j.length, frozen: j.base.frozen}
 	if s.probe, s.close, err = s.memory(); err != nil {

@@ -68,7 +68,7 @@ func TestMeasuredTrainingHasTheSameBits(t *testing.T) {
 			return losses, values
 		}
 		losses, values := trained(cpu.New(2))
-		timedLosses, timedValues := trained(newMeter(2))
+		timedLosses, timedValues := trained(newMeter(cpu.New(2)))
 		if !slices.Equal(losses, timedLosses) || len(losses) != 3 {
 			t.Errorf("%s: losses %v, measured %v", name, losses, timedLosses)
 		}

@@ -60,8 +60,8 @@ type meter struct {
 	host map[reflect.Type]*tensor.Spent
 }
 
-func newMeter(threads int) *meter {
-	m := &meter{cpu: cpu.New(threads), host: map[reflect.Type]*tensor.Spent{}}
+func newMeter(dev *cpu.Device) *meter {
+	m := &meter{cpu: dev, host: map[reflect.Type]*tensor.Spent{}}
 	m.Device = m.cpu
 	m.cpu.Pool().Watch(func(t simd.Task, took time.Duration) {
 		typ := reflect.TypeOf(t).Elem()
@@ -140,7 +140,7 @@ func BenchTrain(ctx context.Context, c Config, o BenchOptions) (*TrainBench, err
 		return nil, err
 	}
 	rss := forgetPeakRSS()
-	m := newMeter(c.Threads)
+	m := newMeter(j.base.device(c.Threads))
 	var p pieces
 	e, err := j.recipe(&p).buildOn(m, plan.Ledger)
 	if err != nil {

@@ -21,6 +21,7 @@ type Config struct {
 	RandomWeights bool   `name:"random_weights" help:"with --shape: fill the weights at random"`
 	Init          string `name:"init" help:"pretrained, or random: start from random weights of the model's config.json" choices:"pretrained,random"`
 	BaseDType     string `name:"base_dtype" alias:"dtype,torch_dtype" help:"type frozen weights are kept in: auto (as stored), f32, bf16" choices:"auto,f32,bf16"`
+	ComputeDType  string `name:"compute_dtype" help:"numbers that linear layers multiply: f32, or bf16: both sides rounded, sums in f32. Faster where the processor has AVX512_BF16 (meft version says so), no faster elsewhere" choices:"f32,bf16"`
 
 	Data           string  `name:"data" alias:"train_file,dataset,data_path" help:"training rows: .jsonl, .json, .csv, .tsv, .parquet, .txt (also .gz)"`
 	ValidationData string  `name:"validation_data" alias:"validation_file,eval_data,valid_data" help:"validation rows"`
@@ -87,7 +88,7 @@ type Config struct {
 // settings are in method.All.
 func Defaults() Config {
 	return Config{
-		Init: "pretrained", BaseDType: "auto", DataFormat: "auto", Method: "meft", OutputDir: "runs/meft",
+		Init: "pretrained", BaseDType: "auto", ComputeDType: "f32", DataFormat: "auto", Method: "meft", OutputDir: "runs/meft",
 		MaxLostSupervision: 0.01, MaxLength: 1024, Batch: 8, Accumulation: 1, Epochs: 3,
 		Scheduler: "linear", Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1, Seed: 42,
 		EvalStrategy: "no", EvalSteps: 100, MaxNewTokens: 64, BestMetric: "loss", SaveStrategy: "steps", SaveSteps: 500, LoggingSteps: 1,

@@ -27,7 +27,7 @@ func effects() map[string]effect {
 	stuck := eval + "predict_with_generate=true metric_for_best_model=exact_match max_new_tokens=2 eval_limit=2"
 	return map[string]effect{
 		"model": {value: "$other"}, "shape": {test: "TestBuiltInShapeHasNoWeightsUnlessRandom"}, "random_weights": {test: "TestBuiltInShapeHasNoWeightsUnlessRandom"},
-		"init": {with: "method=full", value: "random"}, "base_dtype": {value: "bf16"},
+		"init": {with: "method=full", value: "random"}, "base_dtype": {value: "bf16"}, "compute_dtype": {value: "bf16"},
 		"data": {value: "$few"}, "validation_data": {with: "eval_strategy=steps val_size=4", value: "$few"}, "val_size": {value: "5"},
 		"data_format": {with: "data=$mixed", value: "text"}, "columns": {with: "data=$mixed", value: "completion=text"},
 		"prompt_template": {value: "Q: {instruction} A: "},

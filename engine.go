@@ -3,7 +3,6 @@ package meft
 import (
 	"fmt"
 
-	"meft/cpu"
 	"meft/method"
 	"meft/model"
 	"meft/param"
@@ -85,7 +84,7 @@ type engine struct {
 // build allocates and loads what plan, the recipe's own, foresees. Used memory
 // differing from it is a bug in meft and said so.
 func (r *recipe) build(plan *tensor.Ledger, threads int) (*engine, error) {
-	return r.buildOn(cpu.New(threads), plan)
+	return r.buildOn(r.base.device(threads), plan)
 }
 
 // buildOn is build on a device, which the engine closes.

@@ -4,7 +4,6 @@ import (
 	"math"
 	"time"
 
-	"meft/cpu"
 	"meft/method"
 	"meft/model"
 	"meft/param"
@@ -73,8 +72,8 @@ const stepEfficiency = 0.7
 
 // productSpeed measures this machine's matrix products for a moment, in
 // operations per second. The fastest counts: others were disturbed.
-func productSpeed(threads int, c model.Config) float64 {
-	dev := cpu.New(threads)
+func productSpeed(threads int, of *base) float64 {
+	c, dev := of.config, of.device(threads)
 	defer dev.Close()
 	var plan, used tensor.Ledger
 	n, in, out := 256, min(c.Dim, 2048), min(c.Hidden, 4096)

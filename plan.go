@@ -45,7 +45,7 @@ func MakePlan(c Config) (*Plan, error) {
 		supervised = int(float64(p.Tokens) * float64(j.data.Supervised()) / float64(j.data.Tokens()))
 	}
 	flops := stepFlops(j.base.config, j.size, p.Tokens, supervised, j.length)
-	if speed := productSpeed(c.Threads, j.base.config); speed > 0 {
+	if speed := productSpeed(c.Threads, j.base); speed > 0 {
 		p.StepSeconds = flops / (speed * stepEfficiency)
 	}
 	return p, nil

@@ -19,6 +19,7 @@ type SessionOptions struct {
 	RandomWeights bool   // with Shape
 	Adapter       string // folder of an adapter or of a run; "" for none
 	BaseDType     string // auto, f32 or bf16; "" for auto
+	ComputeDType  string // f32 or bf16; "" for f32
 	ChatTemplate  string // file; "" for the tokenizer's own
 	Threads       int    // 0 for all
 	Seed          uint64 // of random weights
@@ -44,6 +45,9 @@ func Open(o SessionOptions) (*Session, error) {
 	c.Model, c.Shape, c.RandomWeights, c.Seed = o.Model, o.Shape, o.RandomWeights, o.Seed
 	if o.BaseDType != "" {
 		c.BaseDType = o.BaseDType
+	}
+	if o.ComputeDType != "" {
+		c.ComputeDType = o.ComputeDType
 	}
 	b, err := openBase(c)
 	if err != nil {

@@ -20,7 +20,11 @@ func (d *Device) MatMul(dst, a, b tensor.Tensor, o tensor.MatMulOpts) {
 		alpha = 1
 	}
 	w := weightOf(b)
-	d.pool.MatMul(op, m, n, k, alpha,
+	product := d.pool.MatMul
+	if d.compute == tensor.BF16 {
+		product = d.pool.MatMulBF16
+	}
+	product(op, m, n, k, alpha,
 		simd.Mat{F32: a.Float32(), Stride: a.Width()},
 		simd.Mat{F32: w.f, BF16: w.h, Stride: b.Width()}, dst.Float32(), n, o.Accumulate)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"meft"
+	"meft/cpu"
 	"meft/model"
 	"meft/task"
 	"meft/tensor"
@@ -129,6 +130,9 @@ func (a *app) printPlan(c meft.Config, p *meft.Plan) error {
 				fmt.Fprintf(&b, "%s data: %s\n", part.name, line)
 			}
 		}
+	}
+	if c.ComputeDType == "bf16" {
+		fmt.Fprintf(&b, "bf16 %s\n", bf16Products(cpu.BF16Products()))
 	}
 	fmt.Fprintf(&b, "%s\n", timeLine(p))
 	_, err := fmt.Fprint(a.out, b.String())

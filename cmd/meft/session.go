@@ -17,6 +17,7 @@ func sessionFlags(cmd *cobra.Command, o *meft.SessionOptions) {
 	flags.StringVar(&o.Model, "model", "", "`folder` with config.json, *.safetensors and tokenizer files")
 	flags.StringVar(&o.Adapter, "adapter", "", "`folder` of an adapter or of a run")
 	flags.StringVar(&o.BaseDType, "base-dtype", "auto", "`type` weights are kept in: auto (as stored), f32 or bf16")
+	flags.StringVar(&o.ComputeDType, "compute-dtype", "f32", "`numbers` that linear layers multiply: f32, or bf16, which is faster only\nwhere the processor has AVX512_BF16 (meft version says so)")
 	flags.StringVar(&o.ChatTemplate, "chat-template", "", "`file` with a Jinja chat template instead of the tokenizer's")
 	flags.IntVar(&o.Threads, "threads", 0, "CPU `threads`; 0 for all. Results do not depend on it")
 }
@@ -27,6 +28,11 @@ func checkSession(o meft.SessionOptions) error {
 	case "auto", "f32", "bf16":
 	default:
 		return usagef("--base-dtype is %q, wanted auto, f32 or bf16", o.BaseDType)
+	}
+	switch o.ComputeDType {
+	case "f32", "bf16":
+	default:
+		return usagef("--compute-dtype is %q, wanted f32 or bf16", o.ComputeDType)
 	}
 	if o.Threads < 0 {
 		return usagef("--threads is %d, wanted 0 (all) or more", o.Threads)

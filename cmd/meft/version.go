@@ -22,6 +22,7 @@ type versionReport struct {
 	CPU      string   `json:"cpu,omitempty"` // the processor's name where the system tells it
 	Level    string   `json:"level"`         // of vector instructions in use
 	Features string   `json:"cpu_features"`
+	BF16     string   `json:"bf16_products"` // hardware, or emulated: no faster than f32
 	Threads  int      `json:"threads"`
 	Devices  []device `json:"devices"`
 }
@@ -62,6 +63,7 @@ func report() versionReport {
 		CPU:      systemFact("/proc/cpuinfo", "model name"),
 		Level:    simd.Best().String(),
 		Features: simd.Features(),
+		BF16:     cpu.BF16Products(),
 		Threads:  dev.Threads(),
 		Devices:  []device{{Kind: "cpu", Name: dev.Name(), Memory: hostMemory()}},
 	}
@@ -78,6 +80,7 @@ func (v versionReport) text() string {
 	line("go", v.Go+" "+v.Platform)
 	line("cpu", v.CPU)
 	line("features", v.Features)
+	line("bf16", bf16Products(v.BF16))
 	for _, d := range v.Devices {
 		memory := ""
 		if d.Memory > 0 {
@@ -86,6 +89,14 @@ func (v versionReport) text() string {
 		line("device", d.Name+memory)
 	}
 	return b.String()
+}
+
+// bf16Products says what --compute-dtype bf16 brings.
+func bf16Products(how string) string {
+	if how == "hardware" {
+		return "products by AVX512_BF16: --compute-dtype bf16 is faster than f32"
+	}
+	return "products emulated: --compute-dtype bf16 rounds like other machines, no faster than f32"
 }
 
 // hostMemory is the machine's memory in bytes, 0 where it cannot be told.

@@ -32,6 +32,7 @@ type suite struct {
 	dev  tensor.Device
 	ref  *ref.Device
 	bits map[string]uint64 // hash of every output by case
+	half bool              // MatMul may round its operands to BF16
 }
 
 // Run tests the device that open returns. It closes the device.
@@ -45,10 +46,31 @@ func Run(t *testing.T, open func() tensor.Device) {
 func Bits(t *testing.T, open func() tensor.Device) map[string]uint64 {
 	t.Helper()
 	s := &suite{dev: open(), ref: ref.New(), bits: map[string]uint64{}}
-	for _, group := range []struct {
-		name string
-		run  func(*suite, *testing.T)
-	}{
+	for _, group := range groups() {
+		t.Run(group.name, func(t *testing.T) { group.run(s, t) })
+	}
+	return s.end(t)
+}
+
+// BitsOfBF16Products is Bits for a device whose MatMul rounds both operands to
+// BF16 and adds up in float32; of the kernels it tests MatMul only. The bound of
+// an element grows by 2^-7 + 2^-16 of the sum of the absolute values of its
+// products, which is what rounding two operands by 2^-8 each can do.
+func BitsOfBF16Products(t *testing.T, open func() tensor.Device) map[string]uint64 {
+	t.Helper()
+	s := &suite{dev: open(), ref: ref.New(), bits: map[string]uint64{}, half: true}
+	t.Run("matmul", s.matmul)
+	return s.end(t)
+}
+
+// group is the tests of some kernels.
+type group struct {
+	name string
+	run  func(*suite, *testing.T)
+}
+
+func groups() []group {
+	return []group{
 		{"memory", (*suite).memory},
 		{"copies", (*suite).copies},
 		{"shapes", (*suite).shapes},
@@ -70,9 +92,13 @@ func Bits(t *testing.T, open func() tensor.Device) map[string]uint64 {
 		{"convert", (*suite).convert},
 		{"sumsquares", (*suite).sumSquares},
 		{"adamw", (*suite).adamw},
-	} {
-		t.Run(group.name, func(t *testing.T) { group.run(s, t) })
 	}
+}
+
+// end checks that nothing is left of the device's memory, closes it and returns
+// the bits.
+func (s *suite) end(t *testing.T) map[string]uint64 {
+	t.Helper()
 	if err := s.dev.Sync(); err != nil {
 		t.Errorf("sync: %v", err)
 	}
