@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -242,13 +243,19 @@ const quietLimit = 10 * time.Minute
 
 // waitQuiet waits until others use fewer than so many cores for a moment.
 func waitQuiet(cores float64) {
+	told := time.Now()
 	for end := time.Now().Add(quietLimit); time.Now().Before(end); time.Sleep(time.Second) {
 		from, _ := cpuTimes()
 		start := time.Now()
 		time.Sleep(700 * time.Millisecond)
 		to, _ := cpuTimes()
-		if (to-from)/time.Since(start).Seconds() <= cores {
+		used := (to - from) / time.Since(start).Seconds()
+		if used <= cores {
 			return
+		}
+		if time.Since(told) > 20*time.Second {
+			fmt.Printf("waiting: other programs use %.1f cores\n", used)
+			told = time.Now()
 		}
 	}
 }
