@@ -4,14 +4,18 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"time"
 
 	"meft/internal/simd"
 	"meft/tensor"
 )
 
-// gflops reports the rate of so many floating point operations a call.
-func gflops(b *testing.B, flops float64) {
-	b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+// gflops reports the rate of so many floating point operations a call, and how
+// much that is of what the processor does at best, measured right after.
+func (x *bench) gflops(b *testing.B, flops float64) {
+	rate := flops * float64(b.N) / b.Elapsed().Seconds()
+	b.ReportMetric(rate/1e9, "GFLOP/s")
+	b.ReportMetric(100*rate/x.PeakSpeed(20*time.Millisecond), "%peak")
 }
 
 // threadCounts are one thread and all.
@@ -55,13 +59,13 @@ func BenchmarkAttention(b *testing.B) {
 				for b.Loop() {
 					x.Attention(o, lse, q, k, v, m)
 				}
-				gflops(b, 4*float64(pairs*c.d))
+				x.gflops(b, 4*float64(pairs*c.d))
 			})
 			b.Run(fmt.Sprintf("backward/%s/%d", c.name, threads), func(b *testing.B) {
 				for b.Loop() {
 					x.AttentionGrad(dq, dk, dv, o, o, lse, q, k, v, m)
 				}
-				gflops(b, 10*float64(pairs*c.d))
+				x.gflops(b, 10*float64(pairs*c.d))
 			})
 		}
 	}
@@ -111,6 +115,41 @@ func BenchmarkCrossEntropy(b *testing.B) {
 	}
 }
 
+// BenchmarkElements are kernels bound by memory, on more than fits into caches.
+// Their floor is the bytes they read and write at the speed of the first, which
+// only copies.
+func BenchmarkElements(b *testing.B) {
+	const n, d = 2048, 2048
+	x := newBench(b, runtime.GOMAXPROCS(0), simd.Best())
+	p, q, r, s, w, rstd := x.random(n, d), x.random(n, d), x.random(n, d), x.random(n, d), x.random(d), x.random(n)
+	heads, pos, angles := p.View(n, d/64, 64), x.ids(make([]int32, n), n), x.random(1, 64)
+	for _, c := range []struct {
+		name   string
+		arrays int64 // read and written
+		f      func()
+	}{
+		{"copy", 2, func() { x.Convert(p, q) }},
+		{"add", 3, func() { x.Add(p, q, r) }},
+		{"swiglu", 3, func() { x.SwiGLU(p, q, r) }},
+		{"swiglu-grad", 5, func() { x.SwiGLUGrad(p, q, p, r, s) }},
+		{"rmsnorm", 2, func() { x.RMSNorm(p, rstd, q, w, 1e-5) }},
+		{"rmsnorm-grad", 4, func() { x.RMSNormGrad(p, tensor.Tensor{}, q, r, w, rstd) }},
+		{"rope", 2, func() { x.RoPE(heads, pos, angles, false) }},
+		{"sumsquares", 1, func() { x.SumSquares(rstd, p) }},
+		{"adamw", 7, func() {
+			x.AdamW(p, q, r, s, tensor.AdamWOpts{Rate: 1e-4, Beta1: 0.9, Beta2: 0.99, Eps: 1, Correct1: 1, Correct2: 1})
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			x.Fill(s, 1)
+			for b.Loop() {
+				c.f()
+			}
+			b.SetBytes(c.arrays * p.Bytes())
+		})
+	}
+}
+
 // BenchmarkRows are the kernels of a MEFT branch: 512 tokens, 64 neurons each.
 func BenchmarkRows(b *testing.B) {
 	for _, d := range []int{192, 768} {
@@ -131,7 +170,7 @@ func BenchmarkRows(b *testing.B) {
 				for b.Loop() {
 					f()
 				}
-				gflops(b, 2*n*k*float64(d))
+				x.gflops(b, 2*n*k*float64(d))
 			})
 		}
 	}

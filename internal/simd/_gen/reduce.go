@@ -144,16 +144,28 @@ func (v vec) sum(name string, add func(lane, acc int)) {
 }
 
 // max needs at least one vector of elements: the last one overlaps its
-// neighbour, which does not change a maximum.
+// neighbour, which does not change a maximum. Four maxima at a time hide the
+// latency of an instruction.
 func (v vec) max() {
 	w := v.lanes()
 	v.fn("max", "float32", "n int", "x *float32")
 	v.load("n", "CX", "x", "SI")
 	v.p("\tLEAQ -%d(SI)(CX*4), DI", 4*w)
 	v.op("VMOVUPS", "(DI)", 0)
+	for i := 1; i < 4; i++ {
+		v.op("VMOVAPS", 0, i)
+	}
+	v.p("\tLEAQ -%d(DI), DX\nfour:\n\tCMPQ SI, DX\n\tJGT loop", 16*w)
+	for i := 0; i < 4; i++ {
+		v.op("VMAXPS", fmt.Sprintf("%d(SI)", 4*w*i), i, i)
+	}
+	v.p("\tADDQ $%d, SI\n\tJMP four", 16*w)
 	v.p("loop:\n\tCMPQ SI, DI\n\tJGE done")
 	v.op("VMAXPS", "(SI)", 0, 0)
 	v.p("\tADDQ $%d, SI\n\tJMP loop\ndone:", 4*w)
+	v.op("VMAXPS", 1, 0, 0)
+	v.op("VMAXPS", 3, 2, 2)
+	v.op("VMAXPS", 2, 0, 0)
 	v.fold("VMAXPS")
 	v.end()
 }
