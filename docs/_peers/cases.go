@@ -69,11 +69,14 @@ type method struct {
 
 // methods are the same work in both programs: LoRA on every linear layer, a
 // parallel adapter, MEFT over all neurons and MEFT with a router of 64 experts.
+// The exception is meft-masks: Key-Experts with the default settings beside what
+// the method's authors released, which scores all keys and masks the rest away.
 func (b *bench) methods(s shape) []method {
 	m := strconv.Itoa(s.neurons)
 	list := []method{
 		{"lora", "f32", []string{"--method", "lora", "--lora-r", "8", "--lora-target", "all-linear"}, []string{"--method", "lora", "--r", "8", "--targets", "all"}},
 		{"adapter4096", "f32", []string{"--method", "parallel", "--parallel-bottleneck", "4096"}, []string{"--method", "adapter", "--r", "4096"}},
+		{"meft-masks", "f32", []string{"--method", "meft", "--meft-neurons", m}, []string{"--method", "meft", "--r", m, "--topk", "64", "--scope", "token"}},
 		{"meft-token", "f32", []string{"--method", "meft", "--meft-neurons", m, "--meft-experts", "1", "--meft-probe", "1", "--meft-gate", "none"},
 			[]string{"--method", "meft", "--r", m, "--topk", "64", "--scope", "token"}},
 		{"meft-routed", "f32", []string{"--method", "meft", "--meft-neurons", m, "--meft-experts", "64", "--meft-probe", "4", "--meft-gate", "softmax"},
