@@ -22,6 +22,14 @@ type Mat struct {
 	Stride int
 }
 
+// size is the bytes of an element.
+func (a Mat) size() int {
+	if a.BF16 != nil {
+		return 2
+	}
+	return 4
+}
+
 func (a Mat) len() int { return max(len(a.F32), len(a.BF16)) }
 
 // kcMax bounds the steps of k that are added up in registers. A product is

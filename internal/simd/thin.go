@@ -25,6 +25,10 @@ func thinCols(m int) int {
 	return 8
 }
 
+// thinBytes is the number of bytes of B that pays for handing a piece to another
+// thread: what a core reads from memory in about 6 µs.
+const thinBytes = 1 << 16
+
 // thinPieces packs A into room, leaves the last n mod thinCols columns to the
 // phases, and cuts the others into pieces for the threads, whose number it
 // returns.
@@ -42,7 +46,7 @@ func (j *matMul) thinPieces(threads int, room []float32) int {
 	j.col0 = blocks * cols
 	pieces := 1
 	if threads > 1 {
-		pieces = max(1, min(4*threads, j.m*j.n*j.k/minPiece))
+		pieces = max(1, min(4*threads, max(j.n*j.k*j.b.size()/thinBytes, j.m*j.n*j.k/minPiece)))
 	}
 	j.groups = max(1, (blocks+pieces-1)/pieces)
 	return (blocks + j.groups - 1) / j.groups
@@ -59,10 +63,7 @@ const longRow = 4096
 
 // thinPiece computes blocks of columns [i·groups, (i+1)·groups).
 func (j *matMul) thinPiece(i int) {
-	cols, size := thinCols(j.m), 4
-	if j.b.BF16 != nil {
-		size = 2
-	}
+	cols, size := thinCols(j.m), j.b.size()
 	// The lines to ask for ahead: of the same rows, or of the rows after them
 	// when these are short.
 	ahead := 768
