@@ -76,11 +76,20 @@ func (a *attention) forward(i, worker int) {
 	}
 	t.begin(lanes, a.HD)
 	l.Scale(a.powers(), t.out[:lanes*a.HD])
-	l.SliversT(t.q[:], t.nr*a.HD, t.out[:], a.HD, a.HD, lanes)
+	few := lanes <= fewLanes && a.HD <= fewWide
+	if few {
+		copy(t.do[:], t.out[:lanes*a.HD])
+	} else {
+		l.SliversT(t.q[:], t.nr*a.HD, t.out[:], a.HD, a.HD, lanes)
+	}
 	t.weightless()
 	for key := t.block(t.first, t.last); key < t.last; key = t.block(key+t.keys, t.last) {
 		at := key*a.kvw + kv*a.HD
-		t.scores(l, t.s[:], a.k[at:], a.kvw, t.q[:])
+		if few {
+			a.fewScores(t, worker, a.k[at:])
+		} else {
+			t.scores(l, t.s[:], a.k[at:], a.kvw, t.q[:])
+		}
 		t.weigh(l)
 		l.Slivers(t.kv[:], t.keys*t.nr, a.v[at:], a.kvw, t.keys, a.HD)
 		t.addToLanes(l, t.s[:])
@@ -91,6 +100,24 @@ func (a *attention) forward(i, worker int) {
 		copy(to, t.out[r*t.pad:])
 		l.Scale(1/t.sum[r], to)
 		a.lse[row*a.H+head] = float32(float64(t.power[r])*math.Ln2 + math.Log(float64(t.sum[r])))
+	}
+}
+
+// In decoding, queries are too few to fill a sliver: the matrix product has a
+// kernel for such. Up to fewWide steps it adds up in one chain, as a tile does.
+const (
+	fewLanes = 4
+	fewWide  = 256
+)
+
+// fewScores is tile.scores for few lanes, which lie in t.do as rows.
+func (a *attention) fewScores(t *tile, worker int, k []float32) {
+	a.d.pool.MatMulOn(worker, simd.NT, t.lanes, t.keys, a.HD, 1,
+		simd.Mat{F32: t.do[:], Stride: a.HD}, simd.Mat{F32: k, Stride: a.kvw}, t.g[:], tileKeys, false)
+	for r := range t.lanes {
+		for i, s := range t.g[r*tileKeys : r*tileKeys+t.keys] {
+			t.s[i*tileLanes+r] = s
+		}
 	}
 }
 
