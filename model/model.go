@@ -22,7 +22,7 @@ type Size struct {
 	Weights   bool         // and every weight
 	Rebuild   bool         // keep only block inputs and recompute the rest in Backward
 	Frozen    tensor.DType // type frozen matrices are kept in: F32 or BF16
-	LossRows  int          // rows of logits at a time; 0 for a default of about 16 MiB
+	LossRows  int          // rows of logits at a time; 0 for a default: 256, or more where that is below 32 MiB
 	CacheRows int          // rows of keys and values kept for Infer; 0 for none
 	Micros    int          // batches that add to one gradient; 0 for any number
 }
@@ -82,7 +82,7 @@ func Build(a *tensor.Arena, c Config, s Size) (*Model, error) {
 		panic(fmt.Sprintf("model: size of %d rows and context %d", s.Rows, s.Context))
 	}
 	if s.LossRows == 0 {
-		s.LossRows = max(16, (16<<20)/4/c.Vocab)
+		s.LossRows = max(256, (32<<20)/4/c.Vocab)
 	}
 	s.LossRows = min(s.LossRows, s.Rows)
 	m := &Model{Config: c, Size: s, dev: a.Device(), arena: a}
