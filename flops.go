@@ -70,6 +70,51 @@ func trainFlops(c model.Config, m method.Method, trained *param.Set, rows int) f
 // training step reached on the machines it was measured on (docs/benchmarks.md).
 const stepEfficiency = 0.7
 
+// copyShare is the share of the speed of reading at which copies and the step of
+// rows go: 14 to 24 GB/s, counting what they read and write, where reading gives
+// 25 to 30 (docs/benchmarks.md).
+const copyShare = 0.6
+
+// stepSeconds predicts an optimizer step from what this machine does for a
+// moment; 0 if it cannot be measured.
+func (j *job) stepSeconds(tokens, supervised int) float64 {
+	c := j.config
+	speed := productSpeed(c.Threads, j.base)
+	if speed == 0 {
+		return 0
+	}
+	seconds := stepFlops(j.base.config, j.size, tokens, supervised, j.length) / (speed * stepEfficiency)
+	if m, ok := j.method.(method.Worker); ok {
+		work := m.Work(j.base.config, c.Batch*j.length, c.Accumulation)
+		seconds += work.Ops / speed
+		if read := readSpeed(c.Threads, j.base); read > 0 {
+			seconds += work.Bytes / (read * copyShare)
+		}
+	}
+	return seconds
+}
+
+// readSpeed measures this machine's memory for a moment, in bytes per second;
+// the fastest counts.
+func readSpeed(threads int, of *base) float64 {
+	dev := of.device(threads)
+	defer dev.Close()
+	var plan, used tensor.Ledger
+	planned := tensor.NewPlan(&plan)
+	planned.New("bench.memory", tensor.F32, probeBytes/4)
+	a := tensor.NewArena(dev, &used, &plan)
+	defer a.Close()
+	p, err := newProbe(dev, a, probeBytes)
+	if err != nil {
+		return 0
+	}
+	best := 0.0
+	for range probeParts {
+		best = max(best, p.read())
+	}
+	return best
+}
+
 // productSpeed measures this machine's matrix products for a moment, in
 // operations per second. The fastest counts: others were disturbed.
 func productSpeed(threads int, of *base) float64 {

@@ -44,10 +44,7 @@ func MakePlan(c Config) (*Plan, error) {
 	if j.data != nil && j.data.Tokens() > 0 {
 		supervised = int(float64(p.Tokens) * float64(j.data.Supervised()) / float64(j.data.Tokens()))
 	}
-	flops := stepFlops(j.base.config, j.size, p.Tokens, supervised, j.length)
-	if speed := productSpeed(c.Threads, j.base); speed > 0 {
-		p.StepSeconds = flops / (speed * stepEfficiency)
-	}
+	p.StepSeconds = j.stepSeconds(p.Tokens, supervised)
 	return p, nil
 }
 
@@ -110,6 +107,17 @@ func (j *job) suggestion() string {
 // Groups sums the ledger under the names people look for, largest first by pool.
 func (p *Plan) Groups() []tensor.Group { return p.Ledger.Groups(memoryGroup) }
 
+// moments is the bytes of the optimizer's moments in all pools, in the form that
+// a checkpoint keeps them in.
+func (p *Plan) moments() (bytes int64) {
+	for _, g := range p.Groups() {
+		if g.Name == momentGroup {
+			bytes += g.Bytes
+		}
+	}
+	return bytes
+}
+
 // memoryGroup is the part of a run that a tensor belongs to.
 func memoryGroup(e tensor.Entry) string {
 	if e.Pool == tensor.Pinned {
@@ -125,14 +133,22 @@ func memoryGroup(e tensor.Entry) string {
 		}
 	}
 	switch {
-	case strings.HasSuffix(e.Name, ".m") || strings.HasSuffix(e.Name, ".v") || strings.HasSuffix(e.Name, ".steps"):
-		return "optimizer moments"
+	case isMoment(e.Name):
+		return momentGroup
 	case strings.HasSuffix(e.Name, ".grad"):
 		return "adapter gradients"
 	case strings.HasPrefix(e.Name, "method."):
 		return "adapter"
 	}
 	return e.Name
+}
+
+// momentGroup is what a checkpoint keeps beside the values.
+const momentGroup = "optimizer moments"
+
+func isMoment(name string) bool {
+	name = strings.TrimSuffix(name, ".scale")
+	return strings.HasSuffix(name, ".m") || strings.HasSuffix(name, ".v") || strings.HasSuffix(name, ".steps")
 }
 
 // perplexity is e to the loss, held in range.

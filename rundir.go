@@ -134,11 +134,11 @@ func (d runDir) sweep() error {
 // it is put in its place.
 func halfWritten(name string) string { return ".tmp-" + name + "-" }
 
-// room checks that the disk holds the result and two checkpoints, the one being
-// written and the one before. A run that is resumed has the one before.
-func (d runDir) room(p *Plan, j *job) error {
+// needs is how many bytes a run will write, and what: the result and two
+// checkpoints, the one being written and the one before. A run that is resumed
+// has the one before. Values are written as float32 whatever their form is.
+func (d runDir) needs(p *Plan, j *job) (bytes int64, what string) {
 	result := 4 * p.Trained
-	need := result
 	checkpoints, what := int64(2), "its result and two checkpoints"
 	if j.config.Resume != "" {
 		checkpoints, what = 1, "its result and a checkpoint"
@@ -146,14 +146,20 @@ func (d runDir) room(p *Plan, j *job) error {
 	if j.config.SaveStrategy == "no" {
 		checkpoints, what = 0, "its result"
 	}
-	need += checkpoints * 3 * result // weights and two moments
+	bytes = result + checkpoints*(result+p.moments())
+	if j.config.storeDir() == d.dir && p.Disk > 0 {
+		bytes += p.Disk
+		what += ", host tables"
+	}
+	return bytes, what
+}
+
+// room checks that the disk holds what the run needs.
+func (d runDir) room(p *Plan, j *job) error {
+	need, what := d.needs(p, j)
 	at := d.dir
 	for !exists(at) && filepath.Dir(at) != at {
 		at = filepath.Dir(at)
-	}
-	if j.config.storeDir() == d.dir && p.Disk > 0 {
-		need += p.Disk
-		what += ", host tables"
 	}
 	free, ok := freeDisk(at)
 	if ok && free < need {

@@ -1,0 +1,55 @@
+package method
+
+import (
+	"math"
+	"testing"
+
+	"meft/model"
+)
+
+// The numbers are worked out by hand for 2 blocks of width 16 and 4 tokens. Of
+// 96 neurons in 8 experts of 12 a token scores 36 and keeps 24, so that random
+// picks would hit 96·(1 - (3/4)^4) = 65.625 and 0.4 of them, 26.25, are expected.
+func TestWorkOfAStepIsThatCountedByHand(t *testing.T) {
+	c := model.Config{Dim: 16, Layers: 2}
+	const (
+		hit    = 26.25
+		scores = 36 * (3*2*16 + 2000)
+		kept   = 16 * 14 * 16 * 24
+		router = 8 * (2*16 + 400)
+	)
+	for name, x := range map[string]struct {
+		change  func(f *MEFT)
+		batches int
+		want    Work
+	}{
+		"as it comes": {func(f *MEFT) {}, 1,
+			Work{2 * 4 * (scores + kept + router + 4*16*3), 2 * hit * (2*16*4*8 + 32*4*4 + 32*32)}},
+		"split values, byte moments": {func(f *MEFT) { f.Master, f.Moments = "split", "8bit" }, 1,
+			Work{2 * (4*(scores+kept+router+4*16*3) + hit*32*(170+820)), 2 * hit * (2*16*2*8 + 32*4*4 + 32*(8+2*(4+2*1.015625)))}},
+		"half moments, two batches": {func(f *MEFT) { f.Moments = "bf16" }, 2,
+			// 8 tokens would hit 96·(1 - (3/4)^8) = 86.3891…
+			Work{2 * (8*(scores+kept+router+4*16*3) + 0.4*86.3891601562500*32*230), 2 * (2*hit*(1024+512) + 0.4*86.3891601562500*32*24)}},
+		"frozen keys, dense": {func(f *MEFT) { f.FrozenKeys, f.Idle = true, "dense" }, 2,
+			Work{2 * 8 * (scores + 16*12*16*24 + router), 2 * (2*hit*(1024+256) + 96*16*32)}},
+		"union": {func(f *MEFT) { f.Share = "union" }, 1,
+			Work{2 * 4 * (scores + 14*16*hit + router + 4*16*8), 2 * hit * (1024 + 512 + 1024)}},
+		"all of one expert": {func(f *MEFT) { f.Neurons, f.TopK, f.Experts, f.Probe, f.Gate, f.Layers = 8, 8, 1, 1, "none", "1" }, 1,
+			Work{4 * (8*2096 + 16*14*16*8), 8 * (1024 + 512 + 1024)}},
+	} {
+		m, err := Decode("meft", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := m.(*MEFT)
+		f.Neurons, f.TopK, f.Experts, f.Probe = 96, 24, 8, 3
+		x.change(f)
+		if err := f.Check(c); err != nil {
+			t.Fatal(err)
+		}
+		got := f.Work(c, 4, x.batches)
+		if math.Abs(got.Ops-x.want.Ops) > 1e-9*x.want.Ops || math.Abs(got.Bytes-x.want.Bytes) > 1e-9*x.want.Bytes { // rounding of float64 and of the numbers above
+			t.Errorf("%s: %+v, want %+v", name, got, x.want)
+		}
+	}
+}
