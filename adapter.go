@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"meft/method"
 	"meft/model"
@@ -31,7 +32,7 @@ type adapterConfig struct {
 	Shape     adapterShape    `json:"base_shape"`
 	Version   string          `json:"meft_version"`
 	Method    string          `json:"method"`
-	PeftType  string          `json:"peft_type"` // MEFT or PARALLEL_ADAPTER
+	PeftType  string          `json:"peft_type"` // About.PEFT of the method
 	Settings  json.RawMessage `json:"settings"`
 	TaskType  string          `json:"task_type"`
 	Tokenizer string          `json:"tokenizer_sha256,omitempty"`
@@ -44,8 +45,6 @@ type adapterShape struct {
 	Vocab  int `json:"vocab_size"`
 }
 
-var peftTypes = map[string]string{"meft": "MEFT", "parallel": "PARALLEL_ADAPTER"}
-
 // saveAdapter writes the two files into dir, which exists. The caller makes dir
 // appear atomically.
 func saveAdapter(dir string, b *base, m method.Method, name string, tok *token.Tokenizer, set *param.Set) error {
@@ -56,7 +55,7 @@ func saveAdapter(dir string, b *base, m method.Method, name string, tok *token.T
 	if err != nil {
 		return err
 	}
-	c := adapterConfig{Base: b.name, Version: Version, Method: name, PeftType: peftTypes[name], Settings: settings, TaskType: "CAUSAL_LM",
+	c := adapterConfig{Base: b.name, Version: Version, Method: name, PeftType: m.About().PEFT, Settings: settings, TaskType: "CAUSAL_LM",
 		Shape: adapterShape{b.config.Dim, b.config.Layers, b.config.Vocab}}
 	if tok != nil {
 		c.Tokenizer = tok.Hash()
@@ -159,8 +158,8 @@ func readAdapterConfig(dir string) (*adapterConfig, method.Method, error) {
 		c.Settings, err = json.Marshal(l)
 		return &c, l, err
 	}
-	if want, ok := peftTypes[c.Method]; !ok || want != c.PeftType {
-		return nil, nil, fmt.Errorf("%s: peft_type %q, method %q; wanted peft_type LORA, MEFT or PARALLEL_ADAPTER", path, c.PeftType, c.Method)
+	if m, ok := method.All()[c.Method]; !ok || m.About().PEFT == "" || m.About().PEFT != c.PeftType {
+		return nil, nil, fmt.Errorf("%s: peft_type %q, method %q; wanted one of %s, with its method", path, c.PeftType, c.Method, strings.Join(method.PEFTTypes(), ", "))
 	}
 	m, err := method.Decode(c.Method, c.Settings)
 	if err != nil {

@@ -38,7 +38,7 @@ type Config struct {
 	Packing            bool    `name:"packing" alias:"sample_packing,neat_packing" help:"fill sequences of max_length with several rows that do not see each other"`
 	MaxLostSupervision float64 `name:"max_lost_supervision" help:"refuse to train when a larger share of trained tokens would be cut away"`
 
-	Method    string `name:"method" help:"fine-tuning method: meft, lora, parallel or full"`
+	Method    string `name:"method" help:"fine-tuning method; meft methods lists all"`
 	OutputDir string `name:"output_dir" alias:"out_dir,output" help:"run directory: config.yaml, events.jsonl, checkpoints, adapter"`
 	Overwrite bool   `name:"overwrite_output_dir" alias:"overwrite" help:"delete what another run left in output_dir"`
 	Resume    string `name:"resume" alias:"resume_from_checkpoint" help:"true: go on from the newest good checkpoint in output_dir" bare:"true"`

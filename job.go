@@ -137,17 +137,11 @@ func checkConfig(c Config) error {
 }
 
 // rate is the peak learning rate: the method's own where none is set.
-func (c Config) rate() float64 {
-	if c.LearningRate > 0 {
-		return c.LearningRate
+func (j *job) rate() float64 {
+	if j.config.LearningRate > 0 {
+		return j.config.LearningRate
 	}
-	switch c.Method {
-	case "full":
-		return 2e-5
-	case "lora":
-		return 2e-4 // QLoRA's for up to 13B, and what most recipes begin with
-	}
-	return 1e-4 // the MEFT paper's, section 4.3
+	return j.method.About().Rate
 }
 
 // storeDir is the folder for host tables, "" where they are in memory.
@@ -259,7 +253,7 @@ func (j *job) attach(a *tensor.Arena, parts *parts, p *pieces) error {
 	} else if warmup < 1 {
 		warmup = math.Ceil(warmup * float64(p.steps))
 	}
-	if p.rate, err = param.Schedule(c.Scheduler, c.rate(), int(warmup), max(p.steps, 1)); err != nil {
+	if p.rate, err = param.Schedule(c.Scheduler, j.rate(), int(warmup), max(p.steps, 1)); err != nil {
 		return &UsageError{err}
 	}
 	adamw := param.AdamW{Beta1: float32(c.Beta1), Beta2: float32(c.Beta2), Eps: float32(c.Epsilon), Decay: float32(c.WeightDecay)}

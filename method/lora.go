@@ -35,6 +35,11 @@ type LoRA struct {
 	Layers  string  `json:"lora_layers" help:"blocks with updates: all, 8-15 or 0,3,5" alias:"layers_to_transform"`
 }
 
+// About names the rate of QLoRA for models of up to 13B, with which most recipes begin.
+func (*LoRA) About() About {
+	return About{Summary: "low-rank updates of linear layers", Source: "Hu et al. 2021, https://arxiv.org/abs/2106.09685", Rate: 2e-4, PEFT: "LORA"}
+}
+
 // Reach is ToInputs.
 func (*LoRA) Reach() Reach { return ToInputs }
 

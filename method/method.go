@@ -31,10 +31,21 @@ const (
 	ToWeights              // and to every weight: the model is built with Size.Weights
 )
 
+// About says what a method is, for lists, files and defaults.
+type About struct {
+	Summary string  // what it trains, in a line
+	Source  string  // where it is from
+	Rate    float64 // peak learning rate where none is set
+	PEFT    string  // peft_type of its adapter folders: PEFT's own, or ours where PEFT has no such method; "" for a method that writes a model
+	Changes bool    // with its initial values the model does not compute what it did before
+}
+
 // A Method turns a frozen model into a trainable one. Its exported fields are
 // its settings, and their JSON names are the names users type. A Method serves
 // one model at a time.
 type Method interface {
+	// About is the same whatever the settings.
+	About() About
 	// Reach says what to build the model for.
 	Reach() Reach
 	// Check compares the settings with the model and returns all problems in
@@ -42,7 +53,8 @@ type Method interface {
 	Check(c model.Config) error
 	// Attach allocates the parameters in a, which may be planning, hangs the
 	// branches on m's seams and returns what is trained. With the initial
-	// values, a function of seed, m computes what it did before. In a model
+	// values, a function of seed, m computes what it did before, unless
+	// About.Changes. In a model
 	// built without gradients nothing for Backward is allocated.
 	Attach(m *model.Model, a *tensor.Arena, seed uint64) (*param.Set, error)
 }
@@ -79,6 +91,18 @@ func All() map[string]Method {
 
 // Names are the names of all methods, sorted.
 func Names() []string { return slices.Sorted(maps.Keys(All())) }
+
+// PEFTTypes are the values of peft_type that adapters have, sorted.
+func PEFTTypes() []string {
+	var types []string
+	for _, m := range All() {
+		if t := m.About().PEFT; t != "" {
+			types = append(types, t)
+		}
+	}
+	slices.Sort(types)
+	return types
+}
 
 // Decode is the method of that name with the settings of a JSON object over its
 // defaults; empty settings change nothing. The error names every unknown
