@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"meft/method"
+	"meft/model"
 	"meft/param"
 	"meft/train"
 )
@@ -91,6 +92,12 @@ func readPEFT(data []byte) (*method.LoRA, error) {
 	for _, t := range c.Targets {
 		t = strings.TrimPrefix(strings.TrimPrefix(t, "self_attn."), "mlp.")
 		modules = append(modules, t)
+	}
+	if len(c.Layers) > 0 { // PEFT then takes layers of those blocks only
+		modules = slices.DeleteFunc(modules, func(name string) bool { return name == model.HeadName })
+	}
+	if len(modules) == 0 {
+		return nil, fmt.Errorf("target_modules is %q with layers_to_transform %v: no layer is chosen", []string(c.Targets), []int(c.Layers))
 	}
 	l.Targets = strings.Join(modules, ",")
 	if _, err := l.Modules(); err != nil {

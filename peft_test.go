@@ -1,6 +1,7 @@
 package meft
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -215,31 +216,40 @@ func foreignLoRA(t *testing.T, change func(map[string]any)) string {
 		t.Fatal(err)
 	}
 	put(t, filepath.Join(dir, adapterConfigFile), string(data))
-	s := small()
-	down, up := make([]float32, 2*s.hidden), make([]float32, 2*s.dim)
-	for i := range down {
-		down[i] = float32(i%7) - 3
+	foreignTensors(t, dir, "model.layers.1.mlp.down_proj", small().dim, small().hidden)
+	return dir
+}
+
+// The elements of a foreign adapter. A weighs on the left, so that a transposed
+// reading shows.
+func foreignA(i int) float32 { return float32(i%7) - 3 }
+func foreignB(i int) float32 { return float32(i%5)/8 - 0.25 }
+
+// foreignTensors writes A [2, in] in half width and B [out, 2] of one layer.
+func foreignTensors(t *testing.T, dir, layer string, out, in int) {
+	t.Helper()
+	a, b := make([]float32, 2*in), make([]float32, 2*out)
+	for i := range a {
+		a[i] = foreignA(i)
 	}
-	for i := range up {
-		up[i] = float32(i%5)/8 - 0.25
+	for i := range b {
+		b[i] = foreignB(i)
 	}
-	// A weighs on the left, so that a transposed reading shows.
-	down16 := make([]uint16, len(down))
-	safetensors.BF16FromF32(down16, down)
-	const pre = "base_model.model.model.layers.1.mlp.down_proj."
-	err = safetensors.Write(filepath.Join(dir, adapterWeightsFile), []safetensors.Tensor{
-		safetensors.BF16(pre+"lora_A.weight", down16, 2, s.hidden), safetensors.F32(pre+"lora_B.weight", up, s.dim, 2),
+	a16 := make([]uint16, len(a))
+	safetensors.BF16FromF32(a16, a)
+	pre := "base_model.model." + layer + "."
+	err := safetensors.Write(filepath.Join(dir, adapterWeightsFile), []safetensors.Tensor{
+		safetensors.BF16(pre+"lora_A.weight", a16, 2, in), safetensors.F32(pre+"lora_B.weight", b, out, 2),
 	}, map[string]string{"format": "pt"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dir
 }
 
-// W + s·B·A computed by hand and written as a model gives what the base model
-// gives with the adapter: products in another order, on losses of a few nats.
-func TestForeignLoRAIsTheModelItIsMergedInto(t *testing.T) {
-	base := newModel(t, small())
+// mergedByHand copies a model, tied or not, and adds s·B·A of foreignTensors to
+// one matrix. A change of the head unties it.
+func mergedByHand(t *testing.T, base, name string, scale float32) string {
+	t.Helper()
 	merged := t.TempDir()
 	if err := os.CopyFS(merged, os.DirFS(base)); err != nil {
 		t.Fatal(err)
@@ -249,39 +259,68 @@ func TestForeignLoRAIsTheModelItIsMergedInto(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer set.Close()
-	var all []safetensors.Tensor
-	s := small()
-	for _, name := range set.Names() {
+	read := func(name string) ([]float32, []int) {
 		info, _ := set.Info(name)
 		w := make([]float32, info.Len())
 		if err := set.ReadF32(w, name); err != nil {
 			t.Fatal(err)
 		}
-		if name == "model.layers.1.mlp.down_proj.weight" {
-			for i := range s.dim {
-				for j := range s.hidden {
-					for r := range 2 {
-						w[i*s.hidden+j] += 6. / 2 * (float32((2*i+r)%5)/8 - 0.25) * (float32((r*s.hidden+j)%7) - 3)
-					}
-				}
+		return w, info.Shape
+	}
+	names := set.Names()
+	if !slices.Contains(names, name) {
+		names = append(names, name)
+		edit(t, filepath.Join(merged, "config.json"), func(b []byte) []byte {
+			return bytes.Replace(b, []byte(`"tie_word_embeddings": true`), []byte(`"tie_word_embeddings": false`), 1)
+		})
+	}
+	var all []safetensors.Tensor
+	for _, n := range names {
+		from := n
+		if n == "lm_head.weight" {
+			from = "model.embed_tokens.weight"
+		}
+		w, dims := read(from)
+		if n == name {
+			in := dims[1]
+			for at := range w {
+				i, j := at/in, at%in
+				w[at] += scale * (foreignB(2*i)*foreignA(j) + foreignB(2*i+1)*foreignA(in+j))
 			}
 		}
-		all = append(all, safetensors.F32(name, w, info.Shape...))
+		all = append(all, safetensors.F32(n, w, dims...))
 	}
 	if err := safetensors.Write(filepath.Join(merged, "model.safetensors"), all, nil); err != nil {
 		t.Fatal(err)
 	}
+	return merged
+}
+
+// W + s·B·A computed by hand and written as a model gives what the base model
+// gives with the adapter: products in another order, on losses of a few nats.
+func TestForeignLoRAIsTheModelItIsMergedInto(t *testing.T) {
+	base := newModel(t, small())
+	onHead := foreignLoRA(t, func(config map[string]any) {
+		config["target_modules"], config["layers_to_transform"], config["lora_alpha"] = []string{"lm_head"}, nil, 0.5
+	})
+	plain := open(t, SessionOptions{Model: base})
+	foreignTensors(t, onHead, "lm_head", plain.Config().Vocab, small().dim)
 	in := []ScoreInput{{IDs: []int32{0, 7, 80, 9, 33, 5}, From: 1}}
-	want := scored(t, open(t, SessionOptions{Model: merged}), in)[0]
-	plain := scored(t, open(t, SessionOptions{Model: base}), in)[0]
-	got := scored(t, open(t, SessionOptions{Model: base, Adapter: foreignLoRA(t, nil)}), in)[0]
-	for i, w := range want.LogProbs {
-		if math.Abs(float64(got.LogProbs[i]-w)) > 1e-4 {
-			t.Errorf("log probability %d is %v, of the merged model %v, of the base model %v", i, got.LogProbs[i], w, plain.LogProbs[i])
+	for _, c := range []struct {
+		adapter, weight string
+		scale           float32
+	}{{foreignLoRA(t, nil), "model.layers.1.mlp.down_proj.weight", 6. / 2}, {onHead, "lm_head.weight", 0.5 / 2}} {
+		want := scored(t, open(t, SessionOptions{Model: mergedByHand(t, base, c.weight, c.scale)}), in)[0]
+		plain := scored(t, plain, in)[0]
+		got := scored(t, open(t, SessionOptions{Model: base, Adapter: c.adapter}), in)[0]
+		for i, w := range want.LogProbs {
+			if math.Abs(float64(got.LogProbs[i]-w)) > 1e-4 {
+				t.Errorf("%s: log probability %d is %v, of the merged model %v, of the base model %v", c.weight, i, got.LogProbs[i], w, plain.LogProbs[i])
+			}
 		}
-	}
-	if math.Abs(plain.NLL-want.NLL) < 0.1 {
-		t.Errorf("the adapter changes the loss from %v to %v only: this test has tested little", plain.NLL, want.NLL)
+		if math.Abs(plain.NLL-want.NLL) < 0.1 {
+			t.Errorf("%s: the adapter changes the loss from %v to %v only: this test has tested little", c.weight, plain.NLL, want.NLL)
+		}
 	}
 }
 
@@ -302,7 +341,8 @@ func TestLoRAOfAnotherKindIsRefused(t *testing.T) {
 		{"init_lora_weights", "pissa_niter_4", []string{"init_lora_weights", "pissa_niter_4"}},
 		{"task_type", "SEQ_CLS", []string{"task_type", "SEQ_CLS"}},
 		{"of_next_year", 7, []string{"of_next_year is 7"}},
-		{"target_modules", []string{"lm_head"}, []string{"target_modules", "lm_head", "q_proj"}},
+		{"target_modules", []string{"embed_tokens"}, []string{"target_modules", "embed_tokens", "q_proj"}},
+		{"target_modules", []string{"lm_head"}, []string{"target_modules", "lm_head", "layers_to_transform [1]"}},
 		{"target_modules", ".*proj", []string{"target_modules", ".*proj"}},
 		{"layers_to_transform", []int{7}, []string{"layers 0 to 1"}},
 		{"lora_alpha", 0, []string{"lora_alpha is 0"}},

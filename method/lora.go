@@ -30,7 +30,7 @@ type LoRA struct {
 	Rank    int     `json:"lora_r" help:"rank r of the update of a linear layer" alias:"lora_rank,rank"`
 	Alpha   float64 `json:"lora_alpha" help:"α: the update is scaled by α/r; 0 for twice the rank"`
 	Dropout float64 `json:"lora_dropout" help:"share of a layer's inputs that the update does not see, by chance, in training"`
-	Targets string  `json:"lora_target" help:"linear layers with an update: all-linear, or a list of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj" alias:"lora_target_modules,target_modules"`
+	Targets string  `json:"lora_target" help:"linear layers with an update: all-linear (those of blocks), or a list of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj,lm_head" alias:"lora_target_modules,target_modules"`
 	RSLoRA  bool    `json:"use_rslora" help:"scale by α/√r instead of α/r"`
 	Layers  string  `json:"lora_layers" help:"blocks with updates: all, 8-15 or 0,3,5" alias:"layers_to_transform"`
 }
@@ -46,7 +46,10 @@ func (*LoRA) Reach() Reach { return ToInputs }
 // Check compares the settings with the model.
 func (l *LoRA) Check(c model.Config) error {
 	_, layers := parseLayers("lora_layers", l.Layers, c.Layers)
-	_, targets := l.Modules()
+	modules, targets := l.Modules()
+	if targets == nil && l.Layers != "all" && slices.Contains(modules, model.HeadName) {
+		targets = fmt.Errorf("lora_target has %s and lora_layers is %q: files of PEFT with layers_to_transform leave %[1]s out; wants lora_layers all", model.HeadName, l.Layers)
+	}
 	var alpha, dropout error
 	if l.Alpha < 0 {
 		alpha = fmt.Errorf("lora_alpha is %v, wants a number above 0, or 0 for twice the rank", l.Alpha)
@@ -58,17 +61,19 @@ func (l *LoRA) Check(c model.Config) error {
 }
 
 // Modules are the names of the linear layers that Targets chooses, in the order
-// of model.Projections.
+// of model.Projections, then the head. AllLinear is those of blocks: as in PEFT,
+// the head has to be named.
 func (l *LoRA) Modules() ([]string, error) {
 	all := model.Projections()
 	if l.Targets == AllLinear || l.Targets == "all" {
 		return all, nil
 	}
+	all = append(all, model.HeadName)
 	var named []string
 	for name := range strings.SplitSeq(l.Targets, ",") {
 		name = strings.TrimSpace(name)
 		if !slices.Contains(all, name) {
-			return nil, fmt.Errorf("lora_target is %q: %q is not a linear layer of a block; wants %s, or some of %s", l.Targets, name, AllLinear, strings.Join(all, ","))
+			return nil, fmt.Errorf("lora_target is %q: %q is not a linear layer of the model; wants %s, or some of %s", l.Targets, name, AllLinear, strings.Join(all, ","))
 		}
 		if slices.Contains(named, name) {
 			return nil, fmt.Errorf("lora_target is %q: %s is named twice", l.Targets, name)
@@ -121,10 +126,16 @@ func (l *LoRA) Attach(m *model.Model, a *tensor.Arena, seed uint64) (*param.Set,
 			}
 		}
 	}
+	if slices.Contains(targets, model.HeadName) {
+		if err := l.group(m, a, seed, len(m.Blocks), []*model.Linear{m.Head()}, s); err != nil {
+			return nil, err
+		}
+	}
 	return s, a.Err()
 }
 
-// group hangs the branches of one group and adds their parameters to s.
+// group hangs the branches of one group and adds their parameters to s. The head
+// is a group of the block after the last.
 func (l *LoRA) group(m *model.Model, a *tensor.Arena, seed uint64, block int, linears []*model.Linear, s *param.Set) error {
 	r, in := l.Rank, linears[0].In()
 	g := newLoraGroup(m, a, block, linears, l)
@@ -134,9 +145,9 @@ func (l *LoRA) group(m *model.Model, a *tensor.Arena, seed uint64, block int, li
 	}
 	for i, linear := range linears {
 		if linear.Branch != nil {
-			return fmt.Errorf("%s of block %d has a branch already; attach one method to one model", linear.Name, block)
+			return fmt.Errorf("%s (block %d) has a branch already; attach one method to one model", linear.Name, block)
 		}
-		site := slices.Index(model.Projections(), linear.Name)
+		site := slices.Index(append(model.Projections(), model.HeadName), linear.Name)
 		g.key = loraDropout.stream(seed, block, site).Uint64()
 		b := &lora{loraGroup: g, at: i}
 		down := param.Adopt(a, peftName(linear)+".lora_A.weight", b.mine(g.a), b.mine(g.da), false)
@@ -153,6 +164,9 @@ func (l *LoRA) group(m *model.Model, a *tensor.Arena, seed uint64, block int, li
 
 // peftName is what PEFT calls a layer in its files.
 func peftName(l *model.Linear) string {
+	if l.Name == model.HeadName {
+		return "base_model.model." + model.HeadName // whatever its weight is called
+	}
 	return "base_model.model." + strings.TrimSuffix(l.W.Name, ".weight")
 }
 

@@ -8,7 +8,7 @@ import (
 
 // loraGroup is what the branches of linear layers with one input x share: the
 // products with x, which take the ranks of all at once, their matrices A lying
-// one below the other. m is the number of branches, n is Size.Rows.
+// one below the other. m is the number of branches, n is Size.Rows (LossRows for the head).
 //
 // Every thin matrix lies with its long side along the rows, u as uᵀ and B as Bᵀ:
 // so products go through the wide activations in the order they lie in, and the
@@ -31,13 +31,19 @@ func newLoraGroup(m *model.Model, a *tensor.Arena, block int, linears []*model.L
 	g := &loraGroup{dev: m.Device(), model: m, rank: l.Rank, scale: l.scale(), members: len(linears), dropout: float32(l.Dropout)}
 	n, rows, in := m.Size.Rows, len(linears)*l.Rank, linears[0].In()
 	name, scratch := peftName(linears[0])+".lora_A", m.Scratch()
+	kept := scratch // see model.Model.Head
+	if block < len(m.Blocks) {
+		kept = m.Acts(block)
+	} else {
+		n = m.Size.LossRows
+	}
 	g.a = a.New(name, tensor.F32, rows, in)
 	if !m.Size.Grad {
 		g.u = scratch.New("lora.u", tensor.F32, rows*n)
 		return g
 	}
 	g.da = a.New(name+".grad", tensor.F32, rows, in)
-	g.u = m.Acts(block).New("lora."+linears[0].Name+".u", tensor.F32, rows*n)
+	g.u = kept.New("lora."+linears[0].Name+".u", tensor.F32, rows*n)
 	g.du = scratch.New("lora.du", tensor.F32, rows*n)
 	if l.Dropout > 0 {
 		g.dropped = scratch.New("lora.dropped", tensor.F32, n, in)

@@ -72,9 +72,10 @@ func TestCheckReportsAllProblems(t *testing.T) {
 	bad := &MEFT{Neurons: 0, TopK: 3, Experts: 9, Probe: 0, Gate: "loud", Share: "all", Layers: "5", Idle: "sleep", Buffer: -1, Activation: "gelu", Master: "f16", Moments: "4bit"}
 	wantError(t, bad.Check(tinyConfig()), "meft_neurons is 0", "meft_top_k is 3", "meft_experts is 9", "meft_probe is 0", `meft_gate is "loud"`,
 		`meft_share is "all"`, `meft_layers is "5"`, `meft_idle is "sleep"`, "meft_buffer is -1", `meft_activation is "gelu"`, `meft_master is "f16"`, `meft_moments is "4bit"`)
-	wantError(t, (&LoRA{Rank: 0, Alpha: -1, Dropout: 1, Targets: "q_proj,lm_head", Layers: "9"}).Check(tinyConfig()), "lora_r is 0", "lora_alpha is -1",
-		"lora_dropout is 1", `"lm_head" is not a linear layer`, AllLinear, `lora_layers is "9"`)
+	wantError(t, (&LoRA{Rank: 0, Alpha: -1, Dropout: 1, Targets: "q_proj,embed_tokens", Layers: "9"}).Check(tinyConfig()), "lora_r is 0", "lora_alpha is -1",
+		"lora_dropout is 1", `"embed_tokens" is not a linear layer`, AllLinear, `lora_layers is "9"`)
 	wantError(t, (&LoRA{Rank: 1, Targets: "q_proj,q_proj", Layers: "all"}).Check(tinyConfig()), "q_proj is named twice")
+	wantError(t, (&LoRA{Rank: 1, Targets: "q_proj,lm_head", Layers: "0"}).Check(tinyConfig()), "lm_head", `lora_layers is "0"`, "layers_to_transform")
 	wantError(t, (&Parallel{Layers: "x"}).Check(tinyConfig()), "parallel_bottleneck is 0", "parallel_activation", "parallel_layers")
 }
 

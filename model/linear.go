@@ -34,6 +34,9 @@ func Projections() []string {
 	return names
 }
 
+// HeadName is the name of the layer that makes logits.
+const HeadName = "lm_head"
+
 // Linear is y = x·Wᵀ (+ b) + Branch(x).
 //
 // Layers with the same x make a group: q_proj, k_proj, v_proj; o_proj; gate_proj,
@@ -41,7 +44,7 @@ func Projections() []string {
 // order, with no other branch in between, so that they may share work and
 // scratch.
 type Linear struct {
-	Name   string  // one of Projections
+	Name   string  // one of Projections, or HeadName
 	W      *Weight // [out, in]
 	B      *Weight // [out], nil for none
 	Branch Branch  // seam: beside the layer; nil for none

@@ -59,9 +59,11 @@ func (m *Model) forwardHead(b Batch) {
 		m.send(l.sel, len(rows), func(i int) int32 { return rows[i] })
 		x := l.x.Rows(0, len(rows))
 		m.dev.Gather(x, m.top.Rows(0, m.n), l.sel.Rows(0, len(rows)))
+		m.piece++
 		m.headLogits(x)
 		m.headLoss(l.host[at:at+len(rows)], b.Scale)
 	}
+	m.piece = 0
 }
 
 // headLogits fills the logits of rows of the last block's output, at most
@@ -69,7 +71,7 @@ func (m *Model) forwardHead(b Batch) {
 func (m *Model) headLogits(x tensor.Tensor) {
 	l, n := &m.loss, x.Dim(0)
 	m.dev.RMSNorm(l.y.Rows(0, n), l.rstd.Rows(0, n), x, m.norm.W, m.Config.Eps)
-	m.dev.MatMul(l.logits.Rows(0, n), l.y.Rows(0, n), m.head.W, tensor.MatMulOpts{TransB: true})
+	m.head.forward(m.dev, l.logits.Rows(0, n), l.y.Rows(0, n))
 }
 
 // headLoss takes the loss of the rows whose logits are there to host, and their
@@ -85,12 +87,12 @@ func (m *Model) headLoss(host []float32, scale float32) {
 	if scale == 0 {
 		return
 	}
-	x, dx := l.x.Rows(0, n), l.dx.Rows(0, n)
-	if !m.head.D.None() {
-		m.dev.MatMul(m.head.D, logits, y, tensor.MatMulOpts{TransA: true, Accumulate: true})
+	if m.lowest() == len(m.Blocks) {
+		m.head.backward(m.dev, tensor.Tensor{}, logits, y, false)
+		return
 	}
-	dy := y // y is not needed any more
-	m.dev.MatMul(dy, logits, m.head.W, tensor.MatMulOpts{})
+	x, dx, dy := l.x.Rows(0, n), l.dx.Rows(0, n), m.scratch.dh.Rows(0, n)
+	m.head.backward(m.dev, dy, logits, y, false)
 	m.dev.Fill(dx, 0)
 	m.dev.RMSNormGrad(dx, m.norm.D, dy, x, m.norm.W, l.rstd.Rows(0, n))
 	m.dev.Scatter(m.scratch.d.Rows(0, m.n), dx, l.sel.Rows(0, n))

@@ -52,7 +52,7 @@ type Model struct {
 	weights []*Weight
 	embed   *Weight
 	norm    *Weight
-	head    *Weight // the embedding when tied
+	head    Linear // its weight is the embedding when tied
 	rope    *rotary
 
 	in      inputs
@@ -61,6 +61,7 @@ type Model struct {
 	top     tensor.Tensor // [n, d] output of the last block
 	n       int           // rows of the last batch
 	draw    uint64        // Batch.Draw of the last batch
+	piece   int           // of the rows that pass through the head, from 1; 0 outside of it
 }
 
 // scratch is memory every block uses in turn. n is Size.Rows.
@@ -147,9 +148,9 @@ func (m *Model) newBlocks() {
 		m.Blocks = append(m.Blocks, b)
 	}
 	m.norm = next()
-	m.head = m.embed
+	m.head = Linear{Name: HeadName, W: m.embed}
 	if !c.Tied {
-		m.head = next()
+		m.head.W = next()
 	}
 	m.top = m.streamTensor(c.Layers)
 	for i, b := range m.Blocks {
@@ -182,8 +183,20 @@ func (m *Model) Acts(block int) *tensor.Arena { return m.Blocks[block].arena }
 // Scratch is an arena whose memory the next branch call overwrites.
 func (m *Model) Scratch() *tensor.Arena { return m.arena.Sub("branch").Overlay("branch scratch") }
 
-// Draw is the Batch.Draw of the batch that goes forward or backward.
-func (m *Model) Draw() uint64 { return m.draw }
+// Head is the layer that makes logits of the normed output of the last block. It
+// has no group. Rows pass through it in pieces of at most Size.LossRows, and the
+// Backward of a piece follows its Forward with no other branch in between, so a
+// branch keeps nothing in Acts. It is not called again when blocks are rebuilt.
+func (m *Model) Head() *Linear { return &m.head }
+
+// Draw is the Batch.Draw of the batch that goes forward or backward, 0 for none.
+// In the head it is another number for every piece of rows.
+func (m *Model) Draw() uint64 {
+	if m.draw == 0 {
+		return 0
+	}
+	return m.draw + uint64(m.piece)<<32
+}
 
 // ZeroGrad clears the gradients of the weights, where they have any.
 func (m *Model) ZeroGrad() {

@@ -50,6 +50,8 @@ func TestLoRAMergedIntoTheWeightsIsTheSame(t *testing.T) {
 		{method.LoRA{Rank: 4, Targets: "all-linear", Layers: "all"}, 2},
 		{method.LoRA{Rank: 4, Alpha: 3, Targets: "all", Layers: "0,2"}, 3. / 4},
 		{method.LoRA{Rank: 4, Alpha: 3, Targets: "k_proj,o_proj,up_proj", Layers: "all", RSLoRA: true}, 3. / 2},
+		{method.LoRA{Rank: 4, Targets: "lm_head", Layers: "all"}, 2},
+		{method.LoRA{Rank: 4, Targets: "v_proj,down_proj,lm_head", Layers: "all"}, 2},
 	} {
 		r := Build(t, &watch{Device: ref.New()}, "lora", &c.m, grad(), 0)
 		plain := Build(t, &watch{Device: ref.New()}, "lora", &c.m, grad(), 0)
@@ -113,6 +115,21 @@ func TestDropoutIsDrawnByBatch(t *testing.T) {
 	}
 	if a, b := with.logits(), without.logits(); !slices.Equal(a, b) {
 		t.Errorf("a continuation has logits %v, without dropout %v", a, b)
+	}
+}
+
+// Rows pass through the head in pieces, here of four, and each piece draws for
+// itself: rows that are alike do not lose the same inputs in every piece.
+func TestPiecesOfTheHeadDrawForThemselves(t *testing.T) {
+	r := Build(t, cpu.New(1), "lora", &method.LoRA{Rank: 3, Targets: "lm_head", Layers: "all", Dropout: 0.4}, grad(), 0)
+	r.Noise()
+	b := model.Batch{IDs: slices.Repeat([]int32{7}, 8), Targets: slices.Repeat([]int32{2}, 8), Pos: make([]int32, 8), Start: []int32{0, 1, 2, 3, 4, 5, 6, 7}, Draw: draw}
+	losses := r.losses(b)
+	if slices.Equal(losses[:4], losses[4:]) {
+		t.Errorf("both pieces have losses %v", losses[:4])
+	}
+	if again := r.losses(b); !slices.Equal(again, losses) {
+		t.Errorf("losses %v and then %v", losses, again)
 	}
 }
 

@@ -32,6 +32,8 @@ func TestMethodsKeepTheirPromises(t *testing.T) {
 		{"lora output", "lora", &method.LoRA{Rank: 4, Targets: "o_proj", Layers: "1"}},
 		{"lora gate down", "lora", &method.LoRA{Rank: 4, Targets: "gate_proj,down_proj", Layers: "0,2"}},
 		{"lora down", "lora", &method.LoRA{Rank: 5, Targets: "down_proj", Layers: "all"}},
+		{"lora head", "lora", &method.LoRA{Rank: 6, Targets: "lm_head", Layers: "all"}},
+		{"lora head dropout", "lora", &method.LoRA{Rank: 3, Targets: "q_proj,down_proj,lm_head", Layers: "all", Dropout: 0.3}},
 		{"lora dropout", "lora", &method.LoRA{Rank: 3, Targets: "all-linear", Layers: "all", Dropout: 0.3}},
 		{"meft", "meft", with(func(f *method.MEFT) {})},
 		{"meft ungated", "meft", with(func(f *method.MEFT) { f.Gate, f.Idle = method.GateNone, param.Moving })},
