@@ -11,7 +11,7 @@ type Full struct{}
 
 // About says that all weights are trained.
 func (*Full) About() About {
-	return About{Summary: "every weight of the model, on the device", Source: "AdamW: Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101", Rate: 2e-5}
+	return About{Summary: "every weight of the model, on the device", Source: "AdamW: Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101", Rate: 2e-5, Merges: Exactly}
 }
 
 // Reach is ToWeights.

@@ -38,7 +38,11 @@ type About struct {
 	Rate    float64 // peak learning rate where none is set
 	PEFT    string  // peft_type of its adapter folders: PEFT's own, or ours where PEFT has no such method; "" for a method that writes a model
 	Changes bool    // with its initial values the model does not compute what it did before
+	Merges  string  // "exactly" where every adapter folds into the weights of a plain model, else when it does or why it does not
 }
+
+// Exactly is About.Merges of methods whose adapters always fold.
+const Exactly = "exactly"
 
 // A Method turns a frozen model into a trainable one. Its exported fields are
 // its settings, and their JSON names are the names users type. A Method serves
