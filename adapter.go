@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"meft/method"
@@ -84,16 +85,22 @@ func saveFull(dir string, b *base, set *param.Set) error {
 	if b.dir == "" {
 		return nil // a built-in shape has no files
 	}
+	return copyModelFiles(dir, b.dir, asFloat32)
+}
+
+// copyModelFiles copies what belongs to a model but its weights, the config.json
+// through a function.
+func copyModelFiles(to, from string, config func([]byte) ([]byte, error)) error {
 	for _, name := range modelFiles {
-		data, err := os.ReadFile(filepath.Join(b.dir, name))
+		data, err := os.ReadFile(filepath.Join(from, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err == nil && name == "config.json" {
-			data, err = asFloat32(data)
+			data, err = config(data)
 		}
 		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), data, 0o644)
+			err = os.WriteFile(filepath.Join(to, name), data, 0o644)
 		}
 		if err != nil {
 			return err
@@ -107,16 +114,28 @@ func saveFull(dir string, b *base, set *param.Set) error {
 var modelFiles = []string{"config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
 	"special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"}
 
-// asFloat32 makes a config.json say what type the weights are stored in.
-func asFloat32(data []byte) ([]byte, error) {
+// asFloat32 makes a config.json say that the weights are stored as float32.
+func asFloat32(data []byte) ([]byte, error) { return changeConfig(data, "float32", nil) }
+
+// changeConfig makes a config.json say in what type, by PyTorch's name, the
+// weights are stored, and gives other keys other values.
+func changeConfig(data []byte, stored string, values map[string]any) ([]byte, error) {
 	var c map[string]json.RawMessage
 	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, err
 	}
-	for _, key := range []string{"torch_dtype", "dtype"} {
-		if _, ok := c[key]; ok {
-			c[key] = json.RawMessage(`"float32"`)
+	key := "torch_dtype"
+	if _, ok := c["dtype"]; ok { // its name in recent versions
+		key = "dtype"
+		delete(c, "torch_dtype")
+	}
+	c[key] = json.RawMessage(strconv.Quote(stored))
+	for key, v := range values {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return nil, err
 		}
+		c[key] = raw
 	}
 	out, err := json.MarshalIndent(c, "", "  ")
 	return append(out, '\n'), err

@@ -37,7 +37,7 @@ func TestFormatPageNamesEveryOptionAndKey(t *testing.T) {
 	}
 	for _, v := range []any{train.Memory{}, train.MemoryGroup{}, train.Dataset{}, train.Step{}, train.Eval{}, train.Saved{}, train.Note{}, train.Done{},
 		train.State{}, train.Best{}, task.Report{}, task.ItemScore{}, adapterConfig{}, adapterShape{}, peftConfig{},
-		MethodInfo{}, MethodSetting{}, EvalResult{}, Metric{}, Inspection{}, Field{}, InspectTensor{},
+		MethodInfo{}, MethodSetting{}, MergeResult{}, Difference{}, EvalResult{}, Metric{}, Inspection{}, Field{}, InspectTensor{},
 		BenchCase{}, TrainBench{}, BenchPart{}, KernelBench{}, KernelSpeed{}, GenerateBench{}, GenerateSpeed{}} {
 		typ := reflect.TypeOf(v)
 		for i := range typ.NumField() {

@@ -157,15 +157,20 @@ func (d runDir) needs(p *Plan, j *job) (bytes int64, what string) {
 // room checks that the disk holds what the run needs.
 func (d runDir) room(p *Plan, j *job) error {
 	need, what := d.needs(p, j)
-	at := d.dir
-	for !exists(at) && filepath.Dir(at) != at {
-		at = filepath.Dir(at)
-	}
-	free, ok := freeDisk(at)
+	free, ok := freeAt(d.dir)
 	if ok && free < need {
 		return fmt.Errorf("%s: the disk has %v free, this run writes %v (%s): %v missing; free some, or choose an --output_dir on another disk", d.dir, Size(free), Size(need), what, Size(need-free))
 	}
 	return nil
+}
+
+// freeAt is the room on the disk that a path is on, or will be on when its
+// folders are made, and whether it is known.
+func freeAt(path string) (int64, bool) {
+	for !exists(path) && filepath.Dir(path) != path {
+		path = filepath.Dir(path)
+	}
+	return freeDisk(path)
 }
 
 // writeFile puts data into a file atomically.

@@ -72,6 +72,21 @@ func (c Config) specs() []spec {
 	return out
 }
 
+// WeightShape is a weight of the checkpoint before it has memory.
+type WeightShape struct {
+	Name string // as Hugging Face names it
+	Dims []int  // of a matrix [out, in]
+}
+
+// WeightShapes are all weights in the order of the forward pass.
+func (c Config) WeightShapes() []WeightShape {
+	var out []WeightShape
+	for _, s := range c.specs() {
+		out = append(out, WeightShape{s.name, s.dims})
+	}
+	return out
+}
+
 // newWeights allocates every weight, and its gradient if it is trained.
 func newWeights(a *tensor.Arena, c Config, s Size) []*Weight {
 	wa, ga := a.Sub("weights"), a.Sub("grads")

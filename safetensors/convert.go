@@ -44,6 +44,37 @@ func BF16FromF32(dst []uint16, src []float32) {
 }
 
 // widenBF16 converts len(dst) values, four to a load.
+// F16FromF32 rounds src to half precision, to nearest even. Beyond 65519 in
+// magnitude the result is Inf; NaN stays NaN.
+func F16FromF32(dst []uint16, src []float32) {
+	sameLen("F16FromF32", len(dst), len(src))
+	for i, v := range src {
+		dst[i] = roundF16(math.Float32bits(v))
+	}
+}
+
+// roundF16 rounds the bits of a float32 to the nearest half, ties to even.
+func roundF16(u uint32) uint16 {
+	sign, u := uint16(u>>16&0x8000), u&0x7fffffff
+	switch {
+	case u > 0x7f800000: // NaN; the set bit keeps a payload in the low bits from becoming Inf
+		return sign | 0x7e00 | uint16(u>>13&0x1ff)
+	case u >= 0x477ff000: // half way from the largest half to 65536, and more
+		return sign | 0x7c00
+	case u >= 0x38800000: // 2^-14, the smallest normal half
+		return sign | uint16((u-0x38000000+0xfff+u>>13&1)>>13)
+	case u < 0x33000000: // below half of the smallest half
+		return sign
+	}
+	shift := 126 - u>>23 // of a subnormal: its unit is 2^-24
+	m := u&0x7fffff | 0x800000
+	h, rest, middle := m>>shift, m&(1<<shift-1), uint32(1)<<(shift-1)
+	if rest > middle || rest == middle && h&1 == 1 {
+		h++
+	}
+	return sign | uint16(h)
+}
+
 func widenBF16(dst []float32, src []byte) {
 	for len(dst) >= 4 && len(src) >= 8 {
 		u := binary.LittleEndian.Uint64(src)

@@ -45,8 +45,8 @@ func ReadBlobs(path string, blobs []param.Blob) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if problems := unlike(s, blobs); problems != nil {
-		return fmt.Errorf("%s: %s", path, strings.Join(problems, "\n  "))
+	if err := CheckBlobs(path, s, blobs); err != nil {
+		return err
 	}
 	for _, b := range blobs {
 		data, err := blobBytes(s, b)
@@ -57,6 +57,15 @@ func ReadBlobs(path string, blobs []param.Blob) (err error) {
 			return fmt.Errorf("%s: tensor %q: %w", path, b.Name, err)
 		}
 		s.Release(b.Name)
+	}
+	return nil
+}
+
+// CheckBlobs reports how the tensors of a file, which is open as s, differ from
+// what ReadBlobs wants for these arrays, all in one error.
+func CheckBlobs(path string, s *safetensors.Set, blobs []param.Blob) error {
+	if problems := unlike(s, blobs); problems != nil {
+		return fmt.Errorf("%s: %s", path, strings.Join(problems, "\n  "))
 	}
 	return nil
 }
