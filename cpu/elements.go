@@ -28,29 +28,42 @@ func swiGLUGrad(j *job, lo, hi, _ int) {
 // Act is tensor.Kernels.Act.
 func (d *Device) Act(y, x tensor.Tensor, f tensor.Func) {
 	n := tensor.CheckSame("activation", y, x)
-	d.run(n, 1, job{f: act, y: y.Float32(), x: x.Float32(), flag: f == tensor.SiLU})
+	d.run(n, 1, job{f: act, y: y.Float32(), x: x.Float32(), cols: int(f)})
 }
 
-// act is SiLU or, without flag, ReLU.
+// act: cols is the function.
 func act(j *job, lo, hi, _ int) {
-	if j.flag {
-		j.d.level.SiLU(j.y[lo:hi], j.x[lo:hi])
-	} else {
-		j.d.level.ReLU(j.y[lo:hi], j.x[lo:hi])
+	y, x, l := j.y[lo:hi], j.x[lo:hi], j.d.level
+	switch tensor.Func(j.cols) {
+	case tensor.SiLU:
+		l.SiLU(y, x)
+	case tensor.Tanh:
+		l.Tanh(y, x)
+	case tensor.GELU:
+		l.GELU(y, x)
+	default:
+		l.ReLU(y, x)
 	}
 }
 
 // ActGrad is tensor.Kernels.ActGrad.
 func (d *Device) ActGrad(dx, dy, x tensor.Tensor, f tensor.Func) {
 	n := tensor.CheckSame("activation gradient", x, dx, dy)
-	d.run(n, 1, job{f: actGrad, y: dx.Float32(), g: dy.Float32(), x: x.Float32(), flag: f == tensor.SiLU})
+	d.run(n, 1, job{f: actGrad, y: dx.Float32(), g: dy.Float32(), x: x.Float32(), cols: int(f)})
 }
 
+// actGrad: cols is the function.
 func actGrad(j *job, lo, hi, _ int) {
-	if j.flag {
-		j.d.level.SiLUBackward(j.y[lo:hi], j.x[lo:hi], j.g[lo:hi])
-	} else {
-		j.d.level.ReLUBackward(j.y[lo:hi], j.x[lo:hi], j.g[lo:hi])
+	dx, x, dy, l := j.y[lo:hi], j.x[lo:hi], j.g[lo:hi], j.d.level
+	switch tensor.Func(j.cols) {
+	case tensor.SiLU:
+		l.SiLUBackward(dx, x, dy)
+	case tensor.Tanh:
+		l.TanhBackward(dx, x, dy)
+	case tensor.GELU:
+		l.GELUBackward(dx, x, dy)
+	default:
+		l.ReLUBackward(dx, x, dy)
 	}
 }
 

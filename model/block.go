@@ -12,6 +12,11 @@ type Block struct {
 	Index int
 	FFN   Branch // seam: beside the whole feed-forward layer; nil for none
 
+	// Seams on the output of attention and of the feed-forward layer, before it
+	// joins the residual stream; nil for none. Such a branch is called with y = x,
+	// and with dx = dy and no x: what it needs of x it keeps itself.
+	AfterAttention, AfterFFN Branch
+
 	m            *Model
 	arena        *tensor.Arena // of acts and of what branches keep
 	norm1, norm2 *Weight       // [d]
@@ -100,13 +105,16 @@ func (b *Block) forward(mode mode) {
 	}
 	dev.Attention(a.o, a.lse, a.q, keys, values, m.mask(b.Index))
 	b.linears[oProj].forward(dev, a.mid, a.o)
+	if b.AfterAttention != nil {
+		b.AfterAttention.Forward(a.mid, a.mid)
+	}
 	dev.Add(a.mid, a.mid, a.x)
 
 	dev.RMSNorm(h, a.rstd2, a.mid, b.norm2.W, m.Config.Eps)
 	b.linears[gateProj].forward(dev, a.gate, h)
 	b.linears[upProj].forward(dev, a.up, h)
 	act, down := m.scratch.wide.Rows(0, m.n), &b.linears[downProj]
-	if mode == rebuild {
+	if mode == rebuild && b.AfterFFN == nil { // which needs the output again
 		if down.Branch != nil {
 			dev.SwiGLU(act, a.gate, a.up)
 			down.Branch.Forward(tensor.Tensor{}, act)
@@ -119,6 +127,9 @@ func (b *Block) forward(mode mode) {
 	out := b.out.Rows(0, m.n)
 	dev.SwiGLU(act, a.gate, a.up)
 	down.forward(dev, out, act)
+	if b.AfterFFN != nil {
+		b.AfterFFN.Forward(out, out)
+	}
 	if b.FFN != nil {
 		b.FFN.Forward(out, h)
 	}
@@ -153,7 +164,7 @@ func heads(t tensor.Tensor) tensor.Tensor { return t.View(t.Dim(0)*t.Dim(1), t.D
 func (b *Block) backward(last bool) {
 	a := b.acts.first(b.m.n, b.m.Config)
 	below := !last || b.m.Size.Weights
-	attention := below || b.branched(qProj, oProj)
+	attention := below || b.AfterAttention != nil || b.branched(qProj, oProj)
 	b.backwardFFN(a, attention)
 	if attention {
 		b.backwardAttention(a, below)
@@ -167,15 +178,16 @@ func (b *Block) backwardFFN(a acts, below bool) {
 	h, d, dh := m.scratch.h.Rows(0, n), m.scratch.d.Rows(0, n), m.scratch.dh.Rows(0, n)
 	dact, dup := m.scratch.wide.Rows(0, n), m.scratch.dup.Rows(0, n)
 	down, inner := &b.linears[downProj], b.branched(gateProj, upProj)
+	dout := b.after(b.AfterFFN, d)
 
 	if down.wantsX() {
 		dev.SwiGLU(dup, a.gate, a.up) // the input of down, kept nowhere
 	}
 	if below || inner {
-		down.backward(dev, dact, d, dup, false)
+		down.backward(dev, dact, dout, dup, false)
 		dev.SwiGLUGrad(dact, dup, dact, a.gate, a.up)
 	} else {
-		down.backward(dev, tensor.Tensor{}, d, dup, false)
+		down.backward(dev, tensor.Tensor{}, dout, dup, false)
 	}
 	if !below {
 		dh = tensor.Tensor{}
@@ -203,12 +215,13 @@ func (b *Block) backwardAttention(a acts, below bool) {
 	h, d, dh := s.h.Rows(0, n), s.d.Rows(0, n), s.dh.Rows(0, n)
 	do, dq, dk, dv := s.do.Rows(0, n), s.dq.Rows(0, n), s.dk.Rows(0, n), s.dv.Rows(0, n)
 	inner := b.branched(qProj, vProj)
+	dout := b.after(b.AfterAttention, d)
 
 	if !below && !inner {
-		b.linears[oProj].backward(dev, tensor.Tensor{}, d, a.o, false)
+		b.linears[oProj].backward(dev, tensor.Tensor{}, dout, a.o, false)
 		return
 	}
-	b.linears[oProj].backward(dev, do, d, a.o, false)
+	b.linears[oProj].backward(dev, do, dout, a.o, false)
 	dev.AttentionGrad(dq, dk, dv, do, a.o, a.lse, a.q, a.k, a.v, m.mask(b.Index))
 	pos := m.in.pos.Rows(0, n)
 	dev.RoPE(dq, pos, m.rope.table, true)
@@ -229,6 +242,19 @@ func (b *Block) backwardAttention(a acts, below bool) {
 	if below {
 		dev.RMSNormGrad(d, b.norm1.D, dh, a.x, b.norm1.W, a.rstd1)
 	}
+}
+
+// after is the gradient of a sublayer's output, d that of the residual stream it
+// joins: without a branch on the output they are the same. scratch.dh has no
+// other use until the gradient of the sublayer's input.
+func (b *Block) after(branch Branch, d tensor.Tensor) tensor.Tensor {
+	if branch == nil {
+		return d
+	}
+	dout := b.m.scratch.dh.Rows(0, b.m.n)
+	b.m.dev.Convert(dout, d)
+	branch.Backward(dout, dout, tensor.Tensor{})
+	return dout
 }
 
 // headNormGrad replaces dy, the gradient of normed heads, by that of pre.

@@ -36,9 +36,30 @@ func (d *Device) Act(y, x tensor.Tensor, f tensor.Func) {
 			to[i] = max(v, 0)
 		case tensor.SiLU:
 			to[i] = v * sigmoid(v)
+		case tensor.Tanh:
+			to[i] = math.Tanh(v)
+		case tensor.GELU:
+			to[i] = v * geluGate(v)
 		}
 	}
 }
+
+// GELU is x·g, g the logistic function of twice the tangent's argument.
+func geluGate(x float64) float64 { return sigmoid(2 * geluScale * (x + geluCube*x*x*x)) }
+
+// geluSlope is the derivative of x·geluGate(x).
+func geluSlope(x float64) float64 {
+	g := geluGate(x)
+	if g == 0 || g == 1 {
+		return g
+	}
+	return g + 2*x*g*(1-g)*geluScale*(1+3*geluCube*x*x)
+}
+
+const (
+	geluScale = 0.79788456080286535588 // √(2/π)
+	geluCube  = 0.044715
+)
 
 // ActGrad is tensor.Kernels.ActGrad.
 func (d *Device) ActGrad(dx, dy, x tensor.Tensor, f tensor.Func) {
@@ -48,6 +69,10 @@ func (d *Device) ActGrad(dx, dy, x tensor.Tensor, f tensor.Func) {
 		switch {
 		case f == tensor.SiLU:
 			to[i] = g[i] * siluSlope(v)
+		case f == tensor.Tanh:
+			to[i] = g[i] / (math.Cosh(v) * math.Cosh(v))
+		case f == tensor.GELU:
+			to[i] = g[i] * geluSlope(v)
 		case v > 0:
 			to[i] = g[i]
 		default:

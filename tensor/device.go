@@ -84,6 +84,9 @@ type Func uint8
 const (
 	ReLU Func = iota
 	SiLU
+	Tanh
+	GELU  // x·(1+tanh(√(2/π)·(x+0.044715·x³)))/2
+	Funcs = 4
 )
 
 // AdamWOpts are the scalars of one AdamW step (Loshchilov and Hutter 2019,

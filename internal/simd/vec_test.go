@@ -108,6 +108,8 @@ type elementCase struct {
 
 func sig(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 
+func geluGate64(x float64) float64 { return sig(2 * geluScale * (x + geluCube*x*x*x)) }
+
 var adam = newAdamW(1e-2, 0.9, 0.99, 1e-6, 0.1, 0.5, 3)
 
 func elementCases() []elementCase {
@@ -160,6 +162,20 @@ func elementCases() []elementCase {
 			o = [4]float64{d * u * g * (1 + x*(1-g)), d * x * g}
 			return o, [4]float64{math.Abs(d*u) * g * (1 + math.Abs(x)*(1-g)), o[1]}
 		}, 13},
+		{"tanh", 1, 2, func(l Level, s [][]float32) { l.Tanh(s[0], s[1]) }, one(func(s []float64) float64 { return math.Tanh(s[1]) }), 4},
+		// The slope is the product of 1-t and 1+t, which are off by the error of t.
+		{"tanhBackward", 1, 3, func(l Level, s [][]float32) { l.TanhBackward(s[0], s[1], s[2]) }, func(s []float64) (o, z [4]float64) {
+			g := math.Tanh(s[1])
+			return [4]float64{s[2] * (1 - g*g)}, [4]float64{s[2]}
+		}, 10},
+		// The exponent is off by its size, up to 30 here, times a few roundings.
+		{"gelu", 1, 2, func(l Level, s [][]float32) { l.GELU(s[0], s[1]) }, func(s []float64) (o, z [4]float64) {
+			return [4]float64{s[1] * geluGate64(s[1])}, [4]float64{s[1]}
+		}, 4},
+		{"geluBackward", 1, 3, func(l Level, s [][]float32) { l.GELUBackward(s[0], s[1], s[2]) }, func(s []float64) (o, z [4]float64) {
+			x, d, g := s[1], s[2], geluGate64(s[1])
+			return [4]float64{d * (g + 2*x*g*(1-g)*geluScale*(1+3*geluCube*x*x))}, [4]float64{d * (1 + math.Abs(x)*(1+x*x))}
+		}, 6},
 	}
 }
 
@@ -327,6 +343,44 @@ func TestSigmoidAtTheEnds(t *testing.T) {
 			t.Errorf("slope of silu at %v is %v", x, dx)
 		}
 	})
+}
+
+// tanh keeps the digits of numbers of any size, its sign, its ends and a NaN.
+func TestTanhIsAccurateOverTheWholeRange(t *testing.T) {
+	worst := 0.0
+	for e := -149.0; e < 6; e += 0.001 {
+		x := float32(math.Exp2(e))
+		want := math.Tanh(float64(x))
+		worst = max(worst, math.Abs(float64(tanh(x))-want)/ulp(want))
+		if tanh(-x) != -tanh(x) && math.Abs(float64(tanh(-x))+want) > 4*ulp(want) {
+			t.Fatalf("tanh(%g) is %g, of its negative %g", x, tanh(x), tanh(-x))
+		}
+	}
+	t.Logf("largest error %.3f ulp", worst)
+	if worst > 4 {
+		t.Errorf("error %g ulp", worst)
+	}
+	inf := float32(math.Inf(1))
+	for x, want := range map[float32]float32{0: 0, inf: 1, -inf: -1, 50: 1, -50: -1} {
+		if got := tanh(x); got != want {
+			t.Errorf("tanh(%g) is %g", x, got)
+		}
+	}
+	if y := tanh(nan); y == y {
+		t.Errorf("tanh of a NaN is %g", y)
+	}
+}
+
+func TestGELUAtTheEnds(t *testing.T) {
+	x, y, dx := []float32{-1e30, -60, 0, 60, 1e30}, make([]float32, 5), make([]float32, 5)
+	AVX2.GELU(y, x)
+	AVX2.GELUBackward(dx, x, []float32{1, 1, 1, 1, 1})
+	if y[0] != 0 || y[1] != 0 || y[2] != 0 || y[3] != 60 || y[4] != 1e30 {
+		t.Errorf("gelu of %v is %v", x, y)
+	}
+	if dx[0] != 0 || dx[1] != 0 || dx[2] != 0.5 || dx[3] != 1 || dx[4] != 1 {
+		t.Errorf("slope of gelu at %v is %v", x, dx)
+	}
 }
 
 func TestReLUKeepsNaN(t *testing.T) {
