@@ -241,6 +241,8 @@ func TestOperationsOfATokenAreThoseCountedByHand(t *testing.T) {
 		// 8 experts of 12 neurons; 3 are probed, 36 neurons scored, 5 kept.
 		{"meft", map[string]string{"meft_neurons": "96", "meft_top_k": "5", "meft_experts": "8", "meft_probe": "3"}, 4*8640 + 1536 + 2*16*(2*36+12*5+2*8+4*3)},
 		{"meft", map[string]string{"meft_neurons": "96", "meft_top_k": "5", "meft_experts": "8", "meft_probe": "3", "meft_gate": "softmax"}, 4*8640 + 1536 + 2*16*(2*36+12*5+6*8)},
+		// Of a series adapter at both places; biases are in no product.
+		{"series", map[string]string{"series_bottleneck": "6"}, 4*8640 + 1536 + 6*2*2*2*6*16},
 		// LoRA of rank 2 on q and v: 2 blocks of 2·(16+16) and 2·(16+8) elements.
 		{"lora", map[string]string{"lora_r": "2", "lora_target": "q_proj,v_proj"}, 4*8640 + 1536 + 6*2*2*(32+24)},
 		{"meft", map[string]string{"meft_neurons": "96", "meft_top_k": "5", "meft_experts": "8", "meft_probe": "3", "meft_gate": "none"}, 4*8640 + 1536 + 2*16*(2*36+12*5+2*8)},

@@ -59,7 +59,9 @@ func effects() map[string]effect {
 		"lora_r": {with: "method=lora", value: "3"}, "lora_alpha": {with: "method=lora", value: "5"}, "lora_dropout": {with: "method=lora", value: "0.2"},
 		"lora_target": {with: "method=lora", value: "q_proj,down_proj"}, "use_rslora": {with: "method=lora", value: "true"}, "lora_layers": {with: "method=lora", value: "1"},
 		"parallel_bottleneck": {with: "method=parallel", value: "5"}, "parallel_activation": {with: "method=parallel", value: "silu"},
-		"parallel_layers": {with: "method=parallel", value: "0"},
+		"parallel_layers":   {with: "method=parallel", value: "0"},
+		"series_bottleneck": {with: "method=series", value: "5"}, "series_position": {with: "method=series", value: "ffn"},
+		"series_activation": {with: "method=series", value: "gelu"}, "series_layers": {with: "method=series", value: "0"},
 	}
 }
 

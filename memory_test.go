@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"meft/method"
 	"meft/tensor"
 	"meft/train"
 )
@@ -34,13 +35,14 @@ func built(t *testing.T, c Config) (*Plan, *engine) {
 // anything is allocated, the one made while allocating, and the device's own;
 // and no step of training adds anything to them.
 func TestPlannedMemoryIsWhatIsUsed(t *testing.T) {
-	for n := range 32 {
-		method := []string{"meft", "parallel", "full", "lora"}[n%4]
+	methods := method.Names()
+	for n := range 8 * len(methods) {
+		method := methods[n/8]
 		c := newRun(t, method)
-		c.BaseDType = []string{"f32", "bf16"}[n/4%2]
-		c.Rebuild, c.Packing = n/8%2 == 1, n/16%2 == 1
+		c.BaseDType = []string{"f32", "bf16"}[n%2]
+		c.Rebuild, c.Packing = n/2%2 == 1, n/4%2 == 1
 		c.MaxSteps, c.SaveStrategy, c.MaxLength = 2, "no", 48
-		if n%4 == 1 {
+		if method == "parallel" || n%8 == 2 {
 			c.ValSize, c.EvalStrategy, c.EvalSteps, c.Generate, c.MaxNewTokens = 3, "steps", 1, true, 3
 		}
 		name := fmt.Sprintf("%s %s rebuild=%v packing=%v eval=%s", method, c.BaseDType, c.Rebuild, c.Packing, c.EvalStrategy)
@@ -127,7 +129,7 @@ func copied(c Config) Config {
 }
 
 func TestBudgetIsKeptToTheByte(t *testing.T) {
-	for _, m := range []string{"meft", "parallel", "lora", "full"} {
+	for _, m := range method.Names() {
 		c := newRun(t, m)
 		c.MaxSteps, c.SaveStrategy, c.MaxLength = 1, "no", 64
 		plan, err := MakePlan(c)

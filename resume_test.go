@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"meft/method"
 	"meft/train"
 )
 
@@ -19,7 +20,7 @@ import (
 // checkpoint, with another number of threads each time, ends with the bytes of
 // the run that was left alone.
 func TestKilledAndResumedRunEqualsTheUninterruptedOne(t *testing.T) {
-	for _, m := range []string{"meft", "parallel", "lora", "full"} {
+	for _, m := range method.Names() {
 		t.Run(m, func(t *testing.T) {
 			c := newRun(t, m)
 			if m == "parallel" {

@@ -212,7 +212,7 @@ func metric(t *testing.T, r *EvalResult, name string) Metric {
 // What a run ends with, and what is loaded from its folder, are one model: the
 // loss on the validation rows is that of the run's last evaluation.
 func TestLoadedAdapterIsTheTrainedOne(t *testing.T) {
-	for _, m := range []string{"meft", "parallel", "lora", "full"} {
+	for _, m := range method.Names() {
 		c := newRun(t, m)
 		c.ValidationData, c.EvalStrategy, c.EvalSteps = c.Data, "steps", 6
 		want := trained(t, c)
@@ -240,7 +240,7 @@ func TestLoadedAdapterIsTheTrainedOne(t *testing.T) {
 }
 
 func TestSavedAdapterLoadsToTheBit(t *testing.T) {
-	for _, m := range []string{"meft", "parallel", "lora"} {
+	for _, m := range adapters() {
 		c := newRun(t, m)
 		mustTrain(t, c)
 		s := open(t, SessionOptions{Model: c.Model, Adapter: c.OutputDir})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"meft/method"
 	"meft/model"
 	"meft/safetensors"
 	"meft/tensor"
@@ -102,6 +103,17 @@ func newRows(t testing.TB) string {
 	return path
 }
 
+// adapters are the methods that write an adapter.
+func adapters() []string {
+	var names []string
+	for _, name := range method.Names() {
+		if method.All()[name].About().PEFT != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // newRun is the configuration of a short run of a small model.
 func newRun(t testing.TB, method string) Config {
 	t.Helper()
@@ -119,6 +131,7 @@ func set(t testing.TB, c *Config, method string) {
 	settings := map[string]map[string]string{
 		"meft":     {"meft_neurons": "96", "meft_top_k": "5", "meft_experts": "8", "meft_probe": "3", "meft_buffer": "40"},
 		"parallel": {"parallel_bottleneck": "6"},
+		"series":   {"series_bottleneck": "6"},
 		"lora":     {"lora_r": "2", "lora_dropout": "0.1"},
 	}
 	for name, value := range settings[method] {

@@ -73,6 +73,12 @@ func All() map[string]Method {
 			Activation: "relu",
 			Layers:     "all",
 		},
+		"series": &Series{
+			Bottleneck: 128, // at two places of a block: as many neurons as the parallel adapter's
+			Position:   SeriesBoth,
+			Activation: "tanh",
+			Layers:     "all",
+		},
 		"lora": &LoRA{
 			Rank:    8,
 			Targets: AllLinear,

@@ -45,7 +45,7 @@ func TestDecodeNamesEveryMistake(t *testing.T) {
 		name, settings string
 		want           []string
 	}{
-		{"mefd", `{}`, []string{"mefd", "full, lora, meft, parallel"}},
+		{"mefd", `{}`, []string{"mefd", "full, "}},
 		{"meft", `{"meft_neuron": 1, "top_k": 2}`, []string{`"meft_neuron"`, `"top_k"`, "meft_neurons"}},
 		{"meft", `{"meft_neurons": "many"}`, []string{"meft_neurons"}},
 		{"meft", `[1]`, []string{"settings of method meft"}},
@@ -76,6 +76,8 @@ func TestCheckReportsAllProblems(t *testing.T) {
 		"lora_dropout is 1", `"embed_tokens" is not a linear layer`, AllLinear, `lora_layers is "9"`)
 	wantError(t, (&LoRA{Rank: 1, Targets: "q_proj,q_proj", Layers: "all"}).Check(tinyConfig()), "q_proj is named twice")
 	wantError(t, (&LoRA{Rank: 1, Targets: "q_proj,lm_head", Layers: "0"}).Check(tinyConfig()), "lm_head", `lora_layers is "0"`, "layers_to_transform")
+	wantError(t, (&Series{Bottleneck: 0, Position: "before", Activation: "sine", Layers: "2"}).Check(tinyConfig()), "series_bottleneck is 0", `series_position is "before"`,
+		"both, attention, ffn", `series_activation is "sine"`, `series_layers is "2"`)
 	wantError(t, (&Parallel{Layers: "x"}).Check(tinyConfig()), "parallel_bottleneck is 0", "parallel_activation", "parallel_layers")
 }
 
@@ -98,4 +100,11 @@ func TestOneModelTakesOneMethod(t *testing.T) {
 	a := tensor.NewPlan(&tensor.Ledger{})
 	_, err := (&Parallel{Bottleneck: 2, Activation: "relu", Layers: "all"}).Attach(m, a, 1)
 	wantError(t, err, "block 1", "branch already")
+	s := &Series{Bottleneck: 2, Position: SeriesFFN, Activation: "tanh", Layers: "1"}
+	m = tinyModel(t, s, model.Size{Rows: 4, Context: 4})
+	if _, err = (&Series{Bottleneck: 2, Position: SeriesAttention, Activation: "tanh", Layers: "1"}).Attach(m, a, 1); err != nil {
+		t.Errorf("attention beside ffn: %v", err)
+	}
+	_, err = s.Attach(m, a, 1)
+	wantError(t, err, "ffn of block 1", "branch already")
 }

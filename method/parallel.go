@@ -131,6 +131,7 @@ const (
 	meftKeys     purpose = 0x6d656674
 	loraDown     purpose = 0x6c6f7241
 	loraDropout  purpose = 0x6c6f7244
+	seriesDown   purpose = 0x73657244
 )
 
 // stream is the random stream of a row of a block.
