@@ -73,12 +73,13 @@ type Config struct {
 	SaveLimit    int    `name:"save_total_limit" help:"most checkpoints kept, the best among them; 0 for all"`
 	LoggingSteps int    `name:"logging_steps" alias:"steps_per_report,log_interval" help:"steps between entries of log_history and between progress lines"`
 
-	Device       string `name:"device" help:"cpu" choices:"cpu"`
-	Threads      int    `name:"threads" help:"CPU threads; 0 for all. Results do not depend on it"`
-	DeviceMemory Size   `name:"device_memory" alias:"max_gpu_mem,gpu_memory" help:"budget such as 8GB: refuse what needs more; 0 for none"`
-	HostMemory   Size   `name:"host_memory" alias:"max_ram,ram" help:"budget for pinned and host memory; 0 for none"`
-	HostStore    string `name:"host_store" help:"where method meft keeps keys, values and moments: memory, or disk: a file mapped into memory, deleted at the end, so that they may be larger than the RAM" choices:"memory,disk"`
-	HostStoreDir string `name:"host_store_dir" help:"folder of that file; output_dir if not set"`
+	Device           string `name:"device" help:"cpu" choices:"cpu"`
+	Threads          int    `name:"threads" help:"CPU threads; 0 for all. Results do not depend on it"`
+	DeviceMemory     Size   `name:"device_memory" alias:"max_gpu_mem,gpu_memory" help:"budget such as 8GB: refuse what needs more; 0 for none"`
+	HostMemory       Size   `name:"host_memory" alias:"max_ram,ram" help:"budget for pinned and host memory; 0 for none"`
+	OffloadOptimizer bool   `name:"offload_optimizer" alias:"cpu_offload,optimizer_offload,offload_optim" help:"keep AdamW's moments, and the values it steps on, in host memory (ZeRO-Offload): a step copies gradients there and values back; same bits. For tensors on the device: method meft has most of its own on the host anyway"`
+	HostStore        string `name:"host_store" help:"where method meft keeps keys, values and moments: memory, or disk: a file mapped into memory, deleted at the end, so that they may be larger than the RAM" choices:"memory,disk"`
+	HostStoreDir     string `name:"host_store_dir" help:"folder of that file; output_dir if not set"`
 
 	// Settings are the options of the methods that were set, by name.
 	Settings map[string]string `name:"-"`

@@ -51,7 +51,7 @@ func effects() map[string]effect {
 		"save_strategy":              {value: "no"}, "save_steps": {value: "3"}, "save_total_limit": {value: "1"}, "logging_steps": {value: "2"},
 		"device": {test: "TestConfigurationFilesAreReadStrictly"}, "threads": {test: "TestKilledAndResumedRunEqualsTheUninterruptedOne"},
 		"device_memory": {test: "TestBudgetIsKeptToTheByte"}, "host_memory": {test: "TestBudgetIsKeptToTheByte"},
-		"host_store": {test: "TestTablesOnDiskGiveTheSameBits"}, "host_store_dir": {test: "TestTablesOnDiskGiveTheSameBits"},
+		"offload_optimizer": {with: "method=full", value: "true"}, "host_store": {test: "TestTablesOnDiskGiveTheSameBits"}, "host_store_dir": {test: "TestTablesOnDiskGiveTheSameBits"},
 		"meft_neurons": {value: "90"}, "meft_top_k": {value: "3"}, "meft_experts": {value: "12"}, "meft_probe": {value: "2"}, "meft_gate": {value: "softmax"},
 		"meft_share": {value: "union"}, "meft_layers": {value: "1"}, "meft_idle": {value: "dense"}, "meft_buffer": {value: "20"},
 		"meft_activation": {test: "TestStatedDefaultsAreTheDefaults"}, "meft_frozen_keys": {value: "true"},

@@ -261,6 +261,10 @@ func (j *job) attach(a *tensor.Arena, parts *parts, p *pieces) error {
 	if dev, ok := a.Device().(interface{ Pool() *simd.Pool }); ok {
 		pool = dev.Pool()
 	}
-	parts.optimizer = param.NewOptimizer(a, pool, parts.params, adamw, p.rate)
+	optimizer := param.NewOptimizer
+	if c.OffloadOptimizer {
+		optimizer = param.NewOffloaded
+	}
+	parts.optimizer = optimizer(a, pool, parts.params, adamw, p.rate)
 	return a.Err()
 }

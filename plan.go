@@ -120,8 +120,13 @@ func (p *Plan) moments() (bytes int64) {
 
 // memoryGroup is the part of a run that a tensor belongs to.
 func memoryGroup(e tensor.Entry) string {
-	if e.Pool == tensor.Pinned {
+	switch {
+	case e.Pool == tensor.Pinned:
 		return "staging"
+	case strings.HasPrefix(e.Name, "optimizer.") && isMoment(e.Name):
+		return momentGroup
+	case strings.HasPrefix(e.Name, "optimizer.") && strings.HasSuffix(e.Name, ".w"):
+		return "weights of the optimizer"
 	}
 	for _, g := range []struct{ prefix, name string }{
 		{"weights.", "model weights"}, {"grads.", "weight gradients"}, {"acts.", "activations"}, {"overlay acts", "activations"},
@@ -133,7 +138,7 @@ func memoryGroup(e tensor.Entry) string {
 		}
 	}
 	switch {
-	case isMoment(e.Name):
+	case isMoment(e.Name): // of a table
 		return momentGroup
 	case strings.HasSuffix(e.Name, ".grad"):
 		return "adapter gradients"

@@ -15,14 +15,15 @@ type Dense struct {
 	Name    string
 	W       tensor.Tensor // value
 	D       tensor.Tensor // gradient, accumulates; none when Fixed
-	M, V    tensor.Tensor // AdamW moments; none when Fixed
+	M, V    tensor.Tensor // AdamW moments, made by NewOptimizer; none when Fixed or offloaded
 	NoDecay bool          // weight decay leaves it alone
 	Turned  bool          // files hold the transpose of the matrix and of its moments
 
-	dev tensor.Device // nil while planning
+	away *away         // what is in host memory: see NewOffloaded; nil for nothing
+	dev  tensor.Device // nil while planning
 }
 
-// NewDense allocates a zeroed F32 tensor with gradient and moments.
+// NewDense allocates a zeroed F32 tensor with a gradient.
 func NewDense(a *tensor.Arena, name string, dims ...int) *Dense {
 	w := a.New(name, tensor.F32, dims...)
 	return Adopt(a, name, w, a.New(name+".grad", tensor.F32, dims...), false)
@@ -33,9 +34,9 @@ func NewFixed(a *tensor.Arena, name string, dims ...int) *Dense {
 	return &Dense{Name: name, W: a.New(name, tensor.F32, dims...), dev: a.Device()}
 }
 
-// Adopt makes a Dense of a weight and a gradient that something else allocated;
-// only the moments are allocated. With d none the result is Fixed. It panics
-// unless both are F32 and of one shape.
+// Adopt makes a Dense of a weight and a gradient that something else allocated,
+// in the memory of a. With d none the result is Fixed. It panics unless both are
+// F32 and of one shape.
 func Adopt(a *tensor.Arena, name string, w, d tensor.Tensor, noDecay bool) *Dense {
 	if d.None() {
 		return &Dense{Name: name, W: w, NoDecay: noDecay, dev: a.Device()}
@@ -43,14 +44,7 @@ func Adopt(a *tensor.Arena, name string, w, d tensor.Tensor, noDecay bool) *Dens
 	if w.DType != tensor.F32 || d.DType != tensor.F32 || !w.SameShape(d) {
 		panic(fmt.Sprintf("param: %s is %v, its gradient %v", name, w, d))
 	}
-	dims := w.Dims[:w.Rank]
-	return &Dense{
-		Name: name, W: w, D: d,
-		M:       a.New(name+".m", tensor.F32, dims...),
-		V:       a.New(name+".v", tensor.F32, dims...),
-		NoDecay: noDecay,
-		dev:     a.Device(),
-	}
+	return &Dense{Name: name, W: w, D: d, NoDecay: noDecay, dev: a.Device()}
 }
 
 // Fixed reports whether d has no gradient.
@@ -61,6 +55,7 @@ func (d *Dense) Fixed() bool { return d.D.None() }
 func (d *Dense) Fill(x []float32) {
 	if d.dev != nil && d.W.Buf != nil {
 		d.dev.Await(d.dev.Upload(d.W, tensor.Bytes(x)))
+		d.away.changed()
 	}
 }
 

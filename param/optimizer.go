@@ -8,8 +8,9 @@ import (
 	"meft/tensor"
 )
 
-// Optimizer makes AdamW steps on a Set: on the device for Dense, on the host
-// for Tables. It allocates nothing after it was made.
+// Optimizer makes AdamW steps on a Set: on the device for Dense unless it was
+// made by NewOffloaded, on the host for Tables. It allocates nothing after it was
+// made.
 type Optimizer struct {
 	dev    tensor.Device
 	dense  []*Dense // those of the set that are trained
@@ -18,13 +19,26 @@ type Optimizer struct {
 	rate   func(step int) float32
 	sums   tensor.Tensor // [len(dense)] sums of squares of the gradients
 	host   []float32     // pinned copy of sums
+	ferry  *ferry        // nil with the moments of Dense on the device
 }
 
-// NewOptimizer makes the optimizer of what is trained in set; fixed members are
-// left alone. a may be planning. rate is the learning rate by step, a pure
-// function (see Schedule). pool is for the work on tables; nil leaves each table
-// the pool it was made with. It panics on a set with nothing to train.
+// NewOptimizer makes the optimizer of what is trained in set, with the moments
+// of every Dense beside it on the device; fixed members are left alone. a may be
+// planning. rate is the learning rate by step, a pure function (see Schedule).
+// pool is for the work on tables; nil leaves each table the pool it was made
+// with. It panics on a set with nothing to train.
 func NewOptimizer(a *tensor.Arena, pool *simd.Pool, set *Set, w AdamW, rate func(step int) float32) *Optimizer {
+	o := newOptimizer(a, pool, set, w, rate)
+	a = a.Sub("optimizer")
+	for _, d := range o.dense {
+		dims := d.W.Dims[:d.W.Rank]
+		d.M, d.V = a.New(d.Name+".m", tensor.F32, dims...), a.New(d.Name+".v", tensor.F32, dims...)
+	}
+	return o
+}
+
+// newOptimizer has no moments of Dense.
+func newOptimizer(a *tensor.Arena, pool *simd.Pool, set *Set, w AdamW, rate func(step int) float32) *Optimizer {
 	o := &Optimizer{dev: a.Device(), adamw: w, rate: rate}
 	for _, d := range set.Dense {
 		if !d.Fixed() {
@@ -78,16 +92,25 @@ func (o *Optimizer) Norm() (float64, error) {
 // clipScale. They stay as they are until ZeroGrad.
 func (o *Optimizer) Step(step int, clipScale float32) {
 	opts := o.adamw.opts(step, o.rate(step), clipScale)
-	for _, d := range o.dense {
-		p := opts
-		if d.NoDecay {
-			p.Decay = 0
+	if o.ferry != nil {
+		o.ferry.step(opts)
+	} else {
+		for _, d := range o.dense {
+			o.dev.AdamW(d.W, d.D, d.M, d.V, d.decayed(opts))
 		}
-		o.dev.AdamW(d.W, d.D, d.M, d.V, p)
 	}
 	for _, t := range o.tables {
 		t.Step(step, o.adamw, o.rate, clipScale)
 	}
+}
+
+// Moved is the number of bytes that steps have copied to the device and to the
+// host, since the optimizer was made.
+func (o *Optimizer) Moved() (up, down int64) {
+	if o.ferry == nil {
+		return 0, 0
+	}
+	return o.ferry.upBytes, o.ferry.downBytes
 }
 
 // ZeroGrad clears all gradients.

@@ -18,8 +18,9 @@ type Blob struct {
 	tensor tensor.Tensor // on the device, or none
 	turned bool          // Dims are those of its transpose
 	dev    tensor.Device
-	table  *Table // nil for a tensor on the device
-	host   []byte // the array as it lies, nil for a split master
+	away   *away  // of the Dense whose value is tensor, or nil
+	table  *Table // nil for what belongs to a Dense
+	host   []byte // the array as it lies; nil on the device and for a split master
 	split  *cells
 	steps  bool // host is table.steps
 }
@@ -33,15 +34,17 @@ func (b Blob) Bytes() int64 {
 	return n
 }
 
-// View is the memory of an array of a table, little-endian, to be read until the
-// table's next step. It is nil for a tensor on the device and for values with
-// SplitMaster, which are read with Read or Part. A table with Replay is flushed
-// first, so that files never hold rows that lag behind.
+// View is the memory of an array that is on the host, little-endian, to be read
+// until the next step. It is nil for a tensor on the device, for one that is
+// transposed, and for values with SplitMaster, which are read with Read or Part.
+// A table with Replay is flushed first, so that files never hold rows that lag
+// behind.
 func (b Blob) View() []byte {
-	if b.table == nil {
+	if b.table != nil {
+		b.table.Flush()
+	} else if b.turned {
 		return nil
 	}
-	b.table.Flush()
 	return b.host
 }
 
@@ -78,7 +81,11 @@ func (b Blob) Read(dst []byte) error {
 	if b.turned {
 		to = make([]byte, len(dst))
 	}
-	b.dev.Await(b.dev.Download(to, b.tensor))
+	if b.host != nil {
+		copy(to, b.host)
+	} else {
+		b.dev.Await(b.dev.Download(to, b.tensor))
+	}
 	if b.turned {
 		transpose(dst, to, b.Dims[1], b.Dims[0])
 	}
@@ -93,7 +100,12 @@ func (b Blob) Write(src []byte) error {
 		if b.turned {
 			src = transpose(make([]byte, len(src)), src, b.Dims[0], b.Dims[1])
 		}
+		if b.host != nil {
+			copy(b.host, src)
+			return nil
+		}
 		b.dev.Await(b.dev.Upload(b.tensor, src))
+		b.away.changed()
 		return b.dev.Sync()
 	}
 	if b.split != nil {
@@ -141,7 +153,9 @@ func (b Blob) check(x []byte) {
 func (s *Set) Weights() []Blob {
 	var out []Blob
 	for _, d := range s.Dense {
-		out = append(out, d.blob("", d.W))
+		b := d.blob("", d.W)
+		b.away = d.away
+		out = append(out, b)
 	}
 	for _, t := range s.Tables {
 		out = append(out, t.blobs("key", &t.keys.w)...)
@@ -150,13 +164,18 @@ func (s *Set) Weights() []Blob {
 	return out
 }
 
-// Moments are the state of the optimizer: name.m and name.v of everything that
-// is trained, of tables with ByteMoments with name.m.scale and name.v.scale
+// Moments are the state of the optimizer, wherever it is: name.m and name.v of
+// everything that has one, of tables with ByteMoments with name.m.scale and name.v.scale
 // [rows, blocks], and name.steps [rows] of tables that count them by row.
 func (s *Set) Moments() []Blob {
 	var out []Blob
 	for _, d := range s.Dense {
-		if !d.Fixed() {
+		switch {
+		case d.away != nil:
+			m, v := d.blob(".m", d.W), d.blob(".v", d.W)
+			m.host, v.host = tensor.Bytes(d.away.m), tensor.Bytes(d.away.v)
+			out = append(out, m, v)
+		case !d.M.None():
 			out = append(out, d.blob(".m", d.M), d.blob(".v", d.V))
 		}
 	}

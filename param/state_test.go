@@ -72,6 +72,7 @@ func TestTurnedMatricesAreTransposedInFiles(t *testing.T) {
 	d := NewDense(a, "up", 2, 3)
 	d.Turned = true
 	set := Set{Dense: []*Dense{d}}
+	NewOptimizer(a, nil, &set, testAdamW(), testRate)
 	d.Fill([]float32{1, 2, 3, 4, 5, 6})
 	for _, b := range append(set.Weights(), set.Moments()...) {
 		if !slices.Equal(b.Dims, []int{3, 2}) {

@@ -82,7 +82,7 @@ type Step struct {
 	SupervisedTokensPerSecond float64 `json:"supervised_tokens_per_second"`
 	RowsTouched               int64   `json:"rows_touched,omitempty"`    // rows of host tables that got a gradient, summed over blocks
 	UnionShare                float64 `json:"union_share,omitempty"`     // of a block's rows that a micro-batch brought in, mean
-	BytesToDevice             int64   `json:"bytes_to_device,omitempty"` // copied by the method
+	BytesToDevice             int64   `json:"bytes_to_device,omitempty"` // copied by the method and the optimizer
 	BytesToHost               int64   `json:"bytes_to_host,omitempty"`
 	DeviceBytes               int64   `json:"device_bytes"` // allocated
 	HostBytes                 int64   `json:"host_bytes"`   // allocated, pinned memory included

@@ -16,6 +16,7 @@ func (t *Trainer) step(ctx context.Context) error {
 	start := time.Now()
 	step := t.state.Step // made so far, and the number of this one from 0
 	t.Optimizer.ZeroGrad()
+	up, down := t.Optimizer.Moved()
 	if t.Reporter != nil {
 		t.Reporter.ResetTraffic()
 	}
@@ -60,6 +61,9 @@ func (t *Trainer) step(ctx context.Context) error {
 		r := t.Reporter.Traffic()
 		e.RowsTouched, e.UnionShare, e.BytesToDevice, e.BytesToHost = r.RowsTouched, r.UnionShare(), r.UpBytes, r.DownBytes
 	}
+	nowUp, nowDown := t.Optimizer.Moved()
+	e.BytesToDevice += nowUp - up
+	e.BytesToHost += nowDown - down
 	t.Observe(e)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"meft/cpu"
+	"meft/internal/simd"
 	"meft/method"
 	"meft/model"
 	"meft/param"
@@ -96,6 +97,14 @@ type Rig struct {
 // Build plans and makes a rig for a copy of the method.
 func Build(t testing.TB, dev tensor.Device, name string, settings method.Method, size model.Size, rate float64) *Rig {
 	t.Helper()
+	return buildWith(t, dev, name, settings, size, rate, param.NewOptimizer)
+}
+
+// maker is param.NewOptimizer or another of its kind.
+type maker func(*tensor.Arena, *simd.Pool, *param.Set, param.AdamW, func(step int) float32) *param.Optimizer
+
+func buildWith(t testing.TB, dev tensor.Device, name string, settings method.Method, size model.Size, rate float64, optimizer maker) *Rig {
+	t.Helper()
 	data, err := json.Marshal(settings)
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +123,7 @@ func Build(t testing.TB, dev tensor.Device, name string, settings method.Method,
 		}
 		if size.Grad {
 			adam := param.AdamW{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Decay: 0.01}
-			r.Opt = param.NewOptimizer(a, nil, r.Set, adam, func(step int) float32 { return float32(rate) })
+			r.Opt = optimizer(a, nil, r.Set, adam, func(step int) float32 { return float32(rate) })
 		}
 		if err := a.Err(); err != nil {
 			t.Fatal(err)
