@@ -31,10 +31,11 @@ const (
 type inputs struct {
 	ids, pos, start, end tensor.Tensor // I32 [n]
 	windowed             tensor.Tensor // I32 [n] start with a sliding window, none without
-	slots                tensor.Tensor // I32 [n] cache rows, none without a cache
-	host                 []int32       // [n] pinned; one upload at a time
-	window               int           // of the layers that have one
-	step                 Step          // while Infer runs
+	slots                tensor.Tensor // I32 [n] places of keys in a cache or behind prefixes, none without either
+	order                order
+	host                 []int32 // [n] pinned; one upload at a time
+	window               int     // of the layers that have one
+	step                 Step    // while Infer runs
 }
 
 func newInputs(a *tensor.Arena, c Config, s Size) inputs {
@@ -48,9 +49,10 @@ func newInputs(a *tensor.Arena, c Config, s Size) inputs {
 	if in.window > 0 {
 		in.windowed = i("windowed")
 	}
-	if s.CacheRows > 0 {
+	if s.CacheRows > 0 || s.Ahead.Prefix > 0 {
 		in.slots = i("slots")
 	}
+	in.order = newOrder(a, s)
 	in.host = a.Int32("staging", tensor.Pinned, s.Rows)
 	return in
 }
@@ -66,8 +68,9 @@ func (m *Model) send(dst tensor.Tensor, n int, f func(i int) int32) {
 	m.dev.Await(t) // host is used again at once
 }
 
-// place sends the rows of a batch; end(i) is one past the last key of row i.
-func (m *Model) place(ids, pos, start []int32, end func(i int) int32) {
+// place decides where the rows of a batch lie and sends their tokens and
+// positions. first reports whether row i of the caller begins a sequence.
+func (m *Model) place(ids, pos, start []int32, first func(i int) bool) {
 	n := len(ids)
 	if n == 0 || n > m.Size.Rows || len(pos) != n || len(start) != n {
 		panic(fmt.Sprintf("model: batch of %d ids, %d positions, %d starts; built for %d rows", n, len(pos), len(start), m.Size.Rows))
@@ -76,14 +79,26 @@ func (m *Model) place(ids, pos, start []int32, end func(i int) int32) {
 	for _, p := range pos {
 		longest = max(longest, p)
 	}
+	longest += int32(m.ahead.Len())
 	if int(longest) >= m.Size.Context {
 		panic(fmt.Sprintf("model: position %d, built for a context of %d", longest, m.Size.Context))
 	}
 	m.rope.fit(int(longest) + 1)
-	m.n = n
-	m.send(m.in.ids, n, func(i int) int32 { return ids[i] })
-	m.send(m.in.pos, n, func(i int) int32 { return pos[i] })
-	m.see(func(i int) int32 { return start[i] }, end)
+	m.arrange(n, first)
+	m.send(m.in.ids, m.n, func(row int) int32 {
+		i, back := m.origin(row)
+		if back > 0 {
+			return 0 // the prompt takes the place of this token
+		}
+		return ids[i]
+	})
+	m.send(m.in.pos, m.n, func(row int) int32 { return m.position(pos, row) })
+}
+
+// position is that of a row, with what is ahead of its sequence counted.
+func (m *Model) position(pos []int32, row int) int32 {
+	i, back := m.origin(row)
+	return pos[i] + int32(m.ahead.Len()-back)
 }
 
 // see sends what the rows of the batch may look at: row i at rows from start(i)
@@ -100,13 +115,29 @@ func (m *Model) see(start, end func(i int) int32) {
 // scaled sum of losses at the top, which Backward carries down.
 func (m *Model) Forward(b Batch) {
 	m.draw = b.Draw
-	m.place(b.IDs, b.Pos, b.Start, func(i int) int32 { return int32(i) + 1 })
+	m.place(b.IDs, b.Pos, b.Start, func(i int) bool { return int(b.Start[i]) == i })
+	if o := &m.in.order; o.keys > m.Size.keys() {
+		panic(fmt.Sprintf("model: %d rows of keys, built for %d", o.keys, m.Size.keys()))
+	}
+	m.see(func(row int) int32 {
+		i, _ := m.origin(row)
+		return m.placeOf(int(b.Start[i])) - int32(m.ahead.Len())
+	}, func(row int) int32 {
+		i, back := m.origin(row)
+		return m.placeOf(i) - int32(back) + 1
+	})
+	if m.ahead.Prefix > 0 {
+		m.send(m.in.slots, m.n, func(i int) int32 { return m.in.order.at[i] })
+	}
+	m.takePrefix()
 	m.blocks(train)
 	m.forwardHead(b)
 }
 
 func (m *Model) blocks(mode mode) {
-	m.dev.Gather(m.Blocks[0].acts.x.Rows(0, m.n), m.embed.W, m.in.ids.Rows(0, m.n))
+	x := m.Blocks[0].acts.x.Rows(0, m.n)
+	m.dev.Gather(x, m.embed.W, m.in.ids.Rows(0, m.n))
+	m.layPrompt(x)
 	for _, b := range m.Blocks {
 		b.forward(mode)
 	}
@@ -117,11 +148,20 @@ func (m *Model) blocks(mode mode) {
 // way.
 func (m *Model) Backward() {
 	lowest := m.lowest()
+	if m.ahead.Prefix > 0 {
+		m.in.order.grad = m.Prefix.Grad()
+	}
 	for i := len(m.Blocks) - 1; i >= lowest; i-- {
 		if m.Size.Rebuild && i < len(m.Blocks)-1 {
 			m.Blocks[i].forward(rebuild)
 		}
-		m.Blocks[i].backward(i == lowest)
+		m.Blocks[i].backward(i == lowest && m.Prompt == nil)
+	}
+	if m.ahead.Prefix > 0 {
+		m.Prefix.Backward()
+	}
+	if m.ahead.Prompt > 0 {
+		m.promptGrad(m.scratch.d.Rows(0, m.n))
 	}
 	if !m.embed.D.None() {
 		m.dev.ScatterAdd(m.embed.D, m.scratch.d.Rows(0, m.n), m.in.ids.Rows(0, m.n))
@@ -130,7 +170,7 @@ func (m *Model) Backward() {
 
 // lowest is the first block with anything trained; len(Blocks) if none has.
 func (m *Model) lowest() int {
-	if m.Size.Weights {
+	if m.Size.Weights || m.ahead.Len() > 0 {
 		return 0
 	}
 	for i, b := range m.Blocks {

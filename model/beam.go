@@ -41,7 +41,7 @@ func newBeamSearch(g *generator, first *sequence) *beamSearch {
 	for i := range g.d.Beams - 1 {
 		q := *first
 		q.beam, q.ids = b, make([]int32, 0, cap(first.ids))
-		q.base += (i + 1) * g.d.CacheRows(first.start) / g.d.Beams
+		q.base += (i + 1) * g.cacheRows(first.start) / g.d.Beams
 		b.spare = append(b.spare, &q)
 	}
 	return b
@@ -176,7 +176,11 @@ func (b *beamSearch) fork(q *sequence, n int) *sequence {
 	for same < s.fed && same < q.fed && s.ids[same] == q.ids[same] {
 		same++
 	}
-	b.g.m.copyCache(s.base+same, q.base+same, q.fed-same)
+	from, to := same, q.fed+b.g.ahead()
+	if same > 0 { // so has what is ahead of them
+		from += b.g.ahead()
+	}
+	b.g.m.copyCache(s.base+from, q.base+from, to-from)
 	s.ids, s.fed = append(s.ids[:0], q.ids[:n]...), q.fed
 	return s
 }

@@ -94,6 +94,9 @@ func (b *Block) forward(mode mode) {
 	dev.RMSNorm(h, a.rstd1, a.x, b.norm1.W, m.Config.Eps)
 	b.project(a, h)
 	keys, values := a.k, a.v
+	if mode != infer && m.ahead.Prefix > 0 {
+		keys, values = b.behindPrefix(a)
+	}
 	if mode == infer {
 		keys, values = b.cached(a)
 		if b.Index == len(m.Blocks)-1 {
@@ -160,11 +163,12 @@ func heads(t tensor.Tensor) tensor.Tensor { return t.View(t.Dim(0)*t.Dim(1), t.D
 
 // backward turns the gradient of the block's output, in scratch.d, into that of
 // its input, and adds the gradients of what is trained. With last, nothing
-// below wants a gradient: it goes down to the lowest branch and no further.
+// below wants a gradient: it goes down to the prefix or the lowest branch and no
+// further.
 func (b *Block) backward(last bool) {
 	a := b.acts.first(b.m.n, b.m.Config)
 	below := !last || b.m.Size.Weights
-	attention := below || b.AfterAttention != nil || b.branched(qProj, oProj)
+	attention := below || b.AfterAttention != nil || b.branched(qProj, oProj) || b.m.ahead.Prefix > 0
 	b.backwardFFN(a, attention)
 	if attention {
 		b.backwardAttention(a, below)
@@ -217,12 +221,15 @@ func (b *Block) backwardAttention(a acts, below bool) {
 	inner := b.branched(qProj, vProj)
 	dout := b.after(b.AfterAttention, d)
 
-	if !below && !inner {
+	if !below && !inner && m.ahead.Prefix == 0 {
 		b.linears[oProj].backward(dev, tensor.Tensor{}, dout, a.o, false)
 		return
 	}
 	b.linears[oProj].backward(dev, do, dout, a.o, false)
-	dev.AttentionGrad(dq, dk, dv, do, a.o, a.lse, a.q, a.k, a.v, m.mask(b.Index))
+	b.attentionGrad(a, dq, dk, dv, do)
+	if !below && !inner {
+		return
+	}
 	pos := m.in.pos.Rows(0, n)
 	dev.RoPE(dq, pos, m.rope.table, true)
 	dev.RoPE(dk, pos, m.rope.table, true)

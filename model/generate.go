@@ -40,7 +40,7 @@ func (d Decoding) Check() error {
 func (d Decoding) stop(id int32) bool { return slices.Contains(d.Stops, id) }
 
 // CacheRows is how many cache rows a prompt of so many tokens takes while it is
-// continued. The last new token needs none.
+// continued, what is ahead of it counted among them. The last new token needs none.
 func (d Decoding) CacheRows(prompt int) int { return d.beams() * (prompt + d.MaxNew - 1) }
 
 func (d Decoding) beams() int { return max(1, d.Beams) }
@@ -115,14 +115,20 @@ func (g *generator) check() error {
 		switch {
 		case n == 0:
 			return fmt.Errorf("prompt %d has no tokens; the tokenizer adds no BOS: give it some text", i+1)
-		case n+g.d.MaxNew > size.Context:
-			return fmt.Errorf("a prompt of %d tokens and %d new ones need a context of %d, the model was opened with %d", n, g.d.MaxNew, n+g.d.MaxNew, size.Context)
-		case g.d.CacheRows(n) > size.CacheRows:
-			return fmt.Errorf("a prompt of %d tokens and %d new ones need %d cache rows, the model has %d", n, g.d.MaxNew, g.d.CacheRows(n), size.CacheRows)
+		case n+g.d.MaxNew > size.Context-g.ahead():
+			return fmt.Errorf("a prompt of %d tokens and %d new ones need a context of %d, the model was opened with %d", n, g.d.MaxNew, n+g.d.MaxNew+g.ahead(), size.Context)
+		case g.cacheRows(n) > size.CacheRows:
+			return fmt.Errorf("a prompt of %d tokens and %d new ones need %d cache rows, the model has %d", n, g.d.MaxNew, g.cacheRows(n), size.CacheRows)
 		}
 	}
 	return nil
 }
+
+// ahead is how many positions and cache rows a sequence has before its tokens.
+func (g *generator) ahead() int { return g.m.Size.Ahead.Len() }
+
+// cacheRows is how many cache rows a prompt of n tokens takes.
+func (g *generator) cacheRows(n int) int { return g.d.CacheRows(g.ahead() + n) }
 
 // admit starts prompts while there is room.
 func (g *generator) admit() {
@@ -132,7 +138,7 @@ func (g *generator) admit() {
 	}
 	for g.next < len(g.prompts) && len(g.rooms.taken) < most {
 		p := g.prompts[g.next]
-		space, ok := g.rooms.take(g.d.CacheRows(len(p)))
+		space, ok := g.rooms.take(g.cacheRows(len(p)))
 		if !ok {
 			return
 		}
@@ -155,8 +161,15 @@ func (g *generator) step() error {
 	s := &g.steps
 	s.IDs, s.Pos, s.Base, s.Want = s.IDs[:0], s.Pos[:0], s.Base[:0], s.Want[:0]
 	g.wanted = g.wanted[:0]
+	room := g.m.Size.Rows
 	for _, q := range g.live {
-		for room := g.m.Size.Rows - len(s.IDs); room > 0 && q.fed < len(q.ids); room-- {
+		for q.fed < len(q.ids) {
+			if q.fed == 0 {
+				room -= g.m.Size.Ahead.Prompt
+			}
+			if room--; room < 0 {
+				break
+			}
 			s.IDs = append(s.IDs, q.ids[q.fed])
 			s.Pos = append(s.Pos, int32(q.fed))
 			s.Base = append(s.Base, int32(q.base))

@@ -5,16 +5,14 @@ import (
 )
 
 // Step is token rows that extend cached sequences. A sequence has a range of
-// cache rows; its token at position p lies in row base+p.
+// cache rows: first those of Size.Ahead, then one for each token in turn. Its
+// token at position 0 begins it, and brings what is ahead of it.
 type Step struct {
 	IDs  []int32 // tokens
-	Pos  []int32 // position in its sequence
+	Pos  []int32 // position in its sequence, counting tokens
 	Base []int32 // first cache row of its sequence
 	Want []int32 // rows of this step whose logits are wanted, ascending
 }
-
-// end is one past the last cache row that row i sees.
-func (s Step) end(i int) int32 { return s.Base[i] + s.Pos[i] + 1 }
 
 // hostRows is how many rows of logits are on the host at a time.
 const hostRows = 8
@@ -26,8 +24,10 @@ const hostRows = 8
 func (m *Model) Infer(s Step, each func(i int, logits []float32)) {
 	m.draw = 0
 	m.in.step = s
-	m.place(s.IDs, s.Pos, s.Base, s.end)
-	m.send(m.in.slots, m.n, func(i int) int32 { return s.Base[i] + s.Pos[i] })
+	m.place(s.IDs, s.Pos, s.Base, func(i int) bool { return s.Pos[i] == 0 })
+	m.see(m.base, func(row int) int32 { return m.slot(row) + 1 })
+	m.send(m.in.slots, m.n, m.slot)
+	m.takePrefix()
 	m.blocks(infer)
 	m.in.step = Step{}
 	v := m.Config.Vocab
@@ -45,9 +45,24 @@ func (m *Model) Infer(s Step, each func(i int, logits []float32)) {
 	}
 }
 
-// cached puts the keys and values of the batch where they stay.
+// base is the first cache row of a row's sequence.
+func (m *Model) base(row int) int32 {
+	i, _ := m.origin(row)
+	return m.in.step.Base[i]
+}
+
+// slot is the cache row of a row.
+func (m *Model) slot(row int) int32 { return m.base(row) + m.position(m.in.step.Pos, row) }
+
+// cached puts the keys and values of the batch where they stay, and those of a
+// prefix where sequences begin.
 func (b *Block) cached(a acts) (keys, values tensor.Tensor) {
 	slots := b.m.in.slots.Rows(0, b.m.n)
+	if b.m.ahead.Prefix > 0 {
+		for _, i := range b.m.in.order.begins {
+			b.layPrefix(b.cacheK, b.cacheV, int(b.m.in.step.Base[i]))
+		}
+	}
 	b.m.dev.Scatter(b.cacheK, a.k, slots)
 	b.m.dev.Scatter(b.cacheV, a.v, slots)
 	return b.cacheK, b.cacheV
@@ -58,7 +73,7 @@ func (b *Block) cached(a acts) (keys, values tensor.Tensor) {
 // values are cached: nothing else of the other rows is read any more.
 func (b *Block) wanted(a acts) acts {
 	m, s, dev := b.m, b.m.in.step, b.m.dev
-	n := len(s.Want)
+	n, ahead := len(s.Want), int32(m.ahead.Len())
 	if n == m.n {
 		return a
 	}
@@ -68,13 +83,13 @@ func (b *Block) wanted(a acts) acts {
 		return a
 	}
 	rows := m.in.slots.Rows(0, n) // what it held has been used
-	m.send(rows, n, func(i int) int32 { return s.Want[i] })
+	m.send(rows, n, func(i int) int32 { return m.rowOf(int(s.Want[i])) })
 	a = b.acts.first(n, m.Config)
 	dev.Gather(a.mid, x, rows)
 	dev.Convert(a.x, a.mid)
 	dev.Gather(a.o, q, rows)
 	dev.Convert(a.q, a.o)
-	m.see(func(i int) int32 { return s.Base[s.Want[i]] }, func(i int) int32 { return s.end(int(s.Want[i])) })
+	m.see(func(i int) int32 { return s.Base[s.Want[i]] }, func(i int) int32 { return s.Base[s.Want[i]] + s.Pos[s.Want[i]] + ahead + 1 })
 	return a
 }
 

@@ -17,7 +17,7 @@ type lossState struct {
 	loss    tensor.Tensor // [c]
 	dx      tensor.Tensor // [c, d]
 
-	rows       []int32   // [n] host: the selected rows of the last batch
+	rows       []int32   // [n] host: the selected rows of the last batch, as the caller counts them
 	host       []float32 // [n] pinned: their losses
 	logitsHost []float32 // [hostRows, v] pinned, nil without a cache
 }
@@ -56,7 +56,7 @@ func (m *Model) forwardHead(b Batch) {
 	for at := 0; at < len(l.rows); at += m.Size.LossRows {
 		rows := l.rows[at:min(at+m.Size.LossRows, len(l.rows))]
 		m.send(l.targets, len(rows), func(i int) int32 { return b.Targets[rows[i]] })
-		m.send(l.sel, len(rows), func(i int) int32 { return rows[i] })
+		m.send(l.sel, len(rows), func(i int) int32 { return m.rowOf(int(rows[i])) })
 		x := l.x.Rows(0, len(rows))
 		m.dev.Gather(x, m.top.Rows(0, m.n), l.sel.Rows(0, len(rows)))
 		m.piece++

@@ -1,7 +1,7 @@
 // Package model is a decoder of the Llama family with an explicit forward and
 // backward pass over the kernels of a tensor.Device. It knows nothing of
-// fine-tuning methods: they hang on its seams (Block.FFN, Linear.Branch), and of
-// data only token ids. There is no tape; reading block.go is reading the network and its
+// fine-tuning methods: they hang on its seams (Block.FFN, Linear.Branch,
+// Model.Prompt, Model.Prefix), and of data only token ids. There is no tape; reading block.go is reading the network and its
 // gradient.
 //
 // Sequences are packed: a batch is a list of token rows, and each row says from
@@ -16,14 +16,16 @@ import (
 
 // Size is what a model is built for. It fixes all memory.
 type Size struct {
-	Rows      int          // most token rows of one batch
-	Context   int          // longest sequence, in tokens
+	Rows      int          // most rows of one batch: of tokens, and of the prompts ahead of its sequences
+	Keys      int          // with a prefix: most rows of keys of one batch, of tokens and of the prefixes ahead of its sequences; at least Rows
+	Context   int          // longest sequence, in tokens, with what is ahead of it
+	Ahead     Ahead        // what is learned ahead of every sequence
 	Grad      bool         // gradients reach the branches
 	Weights   bool         // and every weight
 	Rebuild   bool         // keep only block inputs and recompute the rest in Backward
 	Frozen    tensor.DType // type frozen matrices are kept in: F32 or BF16
 	LossRows  int          // rows of logits at a time; 0 for a default: 256, or more where that is below 32 MiB
-	CacheRows int          // rows of keys and values kept for Infer; 0 for none
+	CacheRows int          // rows of keys and values kept for Infer, with those of what is ahead of sequences; 0 for none
 	Micros    int          // batches that add to one gradient; 0 for any number
 }
 
@@ -46,6 +48,8 @@ type Model struct {
 	Config Config
 	Size   Size
 	Blocks []*Block
+	Prompt Virtual // seam: input embeddings ahead of every sequence; wanted with Size.Ahead.Prompt
+	Prefix Virtual // seam: keys and values ahead of every sequence; wanted with Size.Ahead.Prefix
 
 	dev     tensor.Device
 	arena   *tensor.Arena
@@ -62,6 +66,7 @@ type Model struct {
 	n       int           // rows of the last batch
 	draw    uint64        // Batch.Draw of the last batch
 	piece   int           // of the rows that pass through the head, from 1; 0 outside of it
+	ahead   Ahead         // Size.Ahead, or nothing while Remember runs
 }
 
 // scratch is memory every block uses in turn. n is Size.Rows.
@@ -75,6 +80,9 @@ type scratch struct {
 	do     tensor.Tensor // [n, h, d/h]
 	dk, dv tensor.Tensor // [n, kv, d/h]
 	dpre   tensor.Tensor // [n, h, d/h]  gradient before the query or key norm
+
+	keys, values   tensor.Tensor // [Size.Keys, kv, d/h] of a batch behind prefixes, none without
+	dkeys, dvalues tensor.Tensor // [Size.Keys, kv, d/h] their gradients
 }
 
 // Build makes a model in a. The weights have no values: call Load or Init.
@@ -82,11 +90,16 @@ func Build(a *tensor.Arena, c Config, s Size) (*Model, error) {
 	if s.Rows <= 0 || s.Context <= 0 {
 		panic(fmt.Sprintf("model: size of %d rows and context %d", s.Rows, s.Context))
 	}
+	if s.Ahead.Prompt >= s.Rows || s.Ahead.Prompt > 0 && s.Ahead.Prefix > 0 {
+		panic(fmt.Sprintf("model: a prompt of %d rows and a prefix of %d; built for %d rows", s.Ahead.Prompt, s.Ahead.Prefix, s.Rows))
+	}
 	if s.LossRows == 0 {
 		s.LossRows = max(256, (32<<20)/4/c.Vocab)
 	}
+	s.Rows = max(s.Rows, s.Ahead.Prefix) // Remember runs a batch of them
+	s.Keys = s.keys()
 	s.LossRows = min(s.LossRows, s.Rows)
-	m := &Model{Config: c, Size: s, dev: a.Device(), arena: a}
+	m := &Model{Config: c, Size: s, dev: a.Device(), arena: a, ahead: s.Ahead}
 	m.weights = newWeights(a, c, s)
 	m.rope = newRotary(a, c, s.Context)
 	m.in = newInputs(a.Sub("batch"), c, s)
@@ -101,6 +114,13 @@ func (m *Model) newScratch(a *tensor.Arena) {
 	f := func(name string, dims ...int) tensor.Tensor { return a.New(name, tensor.F32, dims...) }
 	m.scratch.h = f("h", n, c.Dim)
 	m.scratch.wide = f("wide", n, c.Hidden)
+	prefixed := func(name string) (t tensor.Tensor) {
+		if m.Size.Ahead.Prefix > 0 {
+			t = f(name, m.Size.Keys, c.KVHeads, c.HeadDim)
+		}
+		return t
+	}
+	m.scratch.keys, m.scratch.values = prefixed("keys"), prefixed("values")
 	if !m.Size.Grad {
 		return
 	}
@@ -111,6 +131,7 @@ func (m *Model) newScratch(a *tensor.Arena) {
 	m.scratch.do = f("do", n, c.Heads, c.HeadDim)
 	m.scratch.dk = f("dk", n, c.KVHeads, c.HeadDim)
 	m.scratch.dv = f("dv", n, c.KVHeads, c.HeadDim)
+	m.scratch.dkeys, m.scratch.dvalues = prefixed("dkeys"), prefixed("dvalues")
 	if c.QKNorm {
 		m.scratch.dpre = f("dpre", n, c.Heads, c.HeadDim)
 	}
