@@ -17,6 +17,7 @@ import (
 var layers = []string{
 	"internal/jinja task/world",
 	"tensor internal/simd safetensors token",
+	"quant",
 	"ref cpu param model",
 	"tensor/devicetest method task",
 	"method/methodtest train",

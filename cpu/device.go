@@ -30,6 +30,7 @@ type Device struct {
 	attn    attention
 	spaces  []space // by worker
 	sums    [maxSums]float64
+	codes   simd.Quant // of the call
 	used    [tensor.Pools]int64
 	ticket  tensor.Ticket
 }
@@ -168,6 +169,9 @@ func (d *Device) Download(dst []byte, src tensor.Tensor) tensor.Ticket {
 
 // memory is the bytes of t.
 func memory(t tensor.Tensor) []byte {
+	if t.DType.Quantised() {
+		return t.Codes()
+	}
 	switch t.DType {
 	case tensor.BF16:
 		return tensor.Bytes(t.BFloat16())

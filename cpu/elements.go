@@ -125,6 +125,10 @@ func fill(j *job, lo, hi, _ int) {
 func (d *Device) Convert(dst, src tensor.Tensor) {
 	n := tensor.CheckConvert(dst, src)
 	switch {
+	case src.DType.Quantised():
+		d.mat(src)
+		d.run(n, 1, job{f: dequantise, y: dst.Float32()})
+		d.codes = simd.Quant{}
 	case dst.DType == src.DType:
 		copy(memory(dst), memory(src))
 	case dst.DType == tensor.F32:
@@ -135,6 +139,8 @@ func (d *Device) Convert(dst, src tensor.Tensor) {
 }
 
 func widen(j *job, lo, hi, _ int) { j.d.level.FromBF16(j.y[lo:hi], j.w.h[lo:hi]) }
+
+func dequantise(j *job, lo, hi, _ int) { j.d.level.Decode(j.y[lo:hi], &j.d.codes, lo) }
 
 // narrow: w is the output.
 func narrow(j *job, lo, hi, _ int) { j.d.level.ToBF16(j.w.h[lo:hi], j.x[lo:hi]) }

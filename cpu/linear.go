@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"meft/internal/simd"
+	"meft/quant"
 	"meft/tensor"
 )
 
@@ -19,14 +20,32 @@ func (d *Device) MatMul(dst, a, b tensor.Tensor, o tensor.MatMulOpts) {
 	if alpha == 0 {
 		alpha = 1
 	}
-	w := weightOf(b)
 	product := d.pool.MatMul
 	if d.compute == tensor.BF16 {
 		product = d.pool.MatMulBF16
 	}
 	product(op, m, n, k, alpha,
 		simd.Mat{F32: a.Float32(), Stride: a.Width()},
-		simd.Mat{F32: w.f, BF16: w.h, Stride: b.Width()}, dst.Float32(), n, o.Accumulate)
+		d.mat(b), dst.Float32(), n, o.Accumulate)
+	d.codes = simd.Quant{} // keep nothing of the caller's alive
+}
+
+// mat is a matrix in any type. Codes go through the device, so that a call
+// allocates nothing: one matrix at a time.
+func (d *Device) mat(t tensor.Tensor) simd.Mat {
+	if !t.DType.Quantised() {
+		w := weightOf(t)
+		return simd.Mat{F32: w.f, BF16: w.h, Stride: t.Width()}
+	}
+	m := quant.Of(t.DType, t.Codes(), t.Whole, t.Width())
+	d.codes = simd.Quant{Bits: 8, Codes: m.Codes, Scales: m.Scales, Codes8: m.Codes8, Row: m.Row, First: int(t.Off)}
+	if t.DType != tensor.INT8 {
+		d.codes.Bits, d.codes.Table = 4, quant.Values(t.DType)
+	}
+	if t.DType.DoubleScales() {
+		d.codes.Values, d.codes.Mean = quant.ScaleValues(), m.Mean[0]
+	}
+	return simd.Mat{Quant: &d.codes, Stride: t.Width()}
 }
 
 // Gather is tensor.Kernels.Gather.

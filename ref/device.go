@@ -10,6 +10,7 @@ import (
 	"math"
 	"unsafe"
 
+	"meft/quant"
 	"meft/tensor"
 )
 
@@ -20,7 +21,8 @@ import (
 // in its stated type starts at byte 2b and has twice its stated size: F32 is
 // kept as float64, I32 as int64, BF16 as the equal float32. So views may start
 // at any element, and tensors of different types may take turns on the same
-// memory as they do on other devices. Host memory is plain.
+// memory as they do on other devices. Quantised tensors are codes and scales as
+// everywhere, in the first half of their memory. Host memory is plain.
 type Device struct {
 	used   [tensor.Pools]int64
 	ticket tensor.Ticket
@@ -84,6 +86,9 @@ func (d *Device) Allocated(p tensor.Pool) int64 { return d.used[p] }
 // Upload copies src to dst.
 func (d *Device) Upload(dst tensor.Tensor, src []byte) tensor.Ticket {
 	tensor.CheckCopy(dst, src)
+	if dst.DType.Quantised() {
+		copy(codes(dst), src)
+	}
 	switch le := binary.LittleEndian; dst.DType {
 	case tensor.F32:
 		for i, x := 0, f64(dst); i < len(x); i++ {
@@ -105,6 +110,9 @@ func (d *Device) Upload(dst tensor.Tensor, src []byte) tensor.Ticket {
 // Download copies src to dst; F32 is rounded to float32.
 func (d *Device) Download(dst []byte, src tensor.Tensor) tensor.Ticket {
 	tensor.CheckCopy(src, dst)
+	if src.DType.Quantised() {
+		copy(dst, codes(src))
+	}
 	switch le := binary.LittleEndian; src.DType {
 	case tensor.F32:
 		for i, v := range f64(src) {
@@ -172,13 +180,41 @@ func f64(t tensor.Tensor) []float64   { return elements[float64](t, tensor.F32) 
 func ints(t tensor.Tensor) []int64    { return elements[int64](t, tensor.I32) }
 func brain(t tensor.Tensor) []float32 { return elements[float32](t, tensor.BF16) }
 
-// values are the elements of an F32 tensor, or a copy of those of a BF16 one.
+// values are the elements of an F32 tensor, or a copy of those of a BF16 or
+// quantised one.
 func values(t tensor.Tensor) []float64 {
+	if t.DType.Quantised() {
+		return decoded(t)
+	}
 	if t.DType != tensor.BF16 {
 		return f64(t)
 	}
 	out := make([]float64, t.Len())
 	for i, v := range brain(t) {
+		out[i] = float64(v)
+	}
+	return out
+}
+
+// codes is the memory of the whole quantised tensor that t is rows of. It is
+// plain, in the first half of the buffer's.
+func codes(t tensor.Tensor) []byte {
+	b, ok := t.Buf.(*buffer)
+	t.Dims[0] = t.Whole
+	n := t.Bytes()
+	if !ok || b.wide == nil || n > b.bytes {
+		panic(fmt.Sprintf("ref: %v is no quantised device memory", t))
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(b.wide))), n)
+}
+
+// decoded are the elements of a quantised tensor.
+func decoded(t tensor.Tensor) []float64 {
+	m := quant.Of(t.DType, codes(t), t.Whole, t.Width())
+	x := make([]float32, t.Len())
+	m.Decode(x, int(t.Off))
+	out := make([]float64, len(x))
+	for i, v := range x {
 		out[i] = float64(v)
 	}
 	return out

@@ -111,6 +111,9 @@ func (a *Arena) place(name string, x *Tensor) {
 		x.Buf = a.alloc(e.Name, bytes, OnDevice)
 		return
 	}
+	if x.DType.Quantised() {
+		panic(fmt.Sprintf("tensor: %v in an overlay: frozen weights stay", x))
+	}
 	e.Part = true
 	a.ledger.add(e)
 	o := a.overlay

@@ -17,7 +17,8 @@ func CheckMatMul(dst, a, b Tensor, o MatMulOpts) (m, n, k int) {
 	if o.TransB {
 		bk, bn = bn, bk
 	}
-	if a.DType != F32 || !float(b) || bk != k || !isF32(dst, m, bn) || o.TransA && o.TransB {
+	quantised := b.DType.Quantised() && !o.TransA
+	if a.DType != F32 || !float(b) && !quantised || bk != k || !isF32(dst, m, bn) || o.TransA && o.TransB {
 		panic(fmt.Sprintf("matmul: dst is %v, a is %v, b is %v, options %+v", dst, a, b, o))
 	}
 	return m, bn, k
@@ -177,10 +178,19 @@ func CheckCrossEntropy(loss, logits, targets Tensor) (n, v int) {
 func CheckConvert(dst, src Tensor) int {
 	n, d := matrix(src)
 	dn, dd := matrix(dst)
-	if dn != n || dd != d || src.DType != dst.DType && (src.DType == I32 || dst.DType == I32) {
+	if dn != n || dd != d || !convertible(dst.DType, src.DType) {
 		refuse("convert", dst, src)
 	}
 	return n * d
+}
+
+// convertible says which types Convert takes: it makes no codes, and reads them
+// as F32 only.
+func convertible(dst, src DType) bool {
+	if src.Quantised() || dst.Quantised() {
+		return src.Quantised() && dst == F32
+	}
+	return src == dst || src != I32 && dst != I32
 }
 
 // CheckSumSquares returns the number of elements of x.

@@ -104,7 +104,8 @@ type AdamWOpts struct {
 // said otherwise.
 type Kernels interface {
 	// MatMul: dst = alpha·op(a)·op(b) (+ dst). a and dst F32 matrices, b F32 or
-	// BF16. A tensor of higher rank counts as [Dims[0], Width].
+	// BF16 or, without TransA, quantised, whose elements are the float32 numbers
+	// that package quant defines. A tensor of higher rank counts as [Dims[0], Width].
 	MatMul(dst, a, b Tensor, o MatMulOpts)
 
 	// Gather: dst[i,:] = table[ids[i],:]. table F32 or BF16, ids I32 [n].
@@ -184,7 +185,8 @@ type Kernels interface {
 	Axpy(y Tensor, alpha float32, x Tensor)
 	// Fill sets every element of a F32 tensor.
 	Fill(dst Tensor, v float32)
-	// Convert copies between F32 and BF16 (round to nearest even) or alike types.
+	// Convert copies between F32 and BF16 (round to nearest even) or alike types,
+	// or decodes a quantised src, or rows of one, to F32.
 	Convert(dst, src Tensor)
 	// SumSquares: dst[0] = Σ x², in a fixed order.
 	SumSquares(dst, x Tensor)

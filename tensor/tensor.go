@@ -18,20 +18,30 @@ const (
 	BF16
 	I32
 	U8 // codes in host memory; no kernel takes them
+
+	// The quantised types, for frozen weights; see quant.go.
+	NF4   // codes of 4 bits, a scale in F32 for every 64
+	NF4DQ // NF4 whose scales are quantised too, to 8 bits
+	FP4   // as NF4 with floating point codes
+	FP4DQ // as NF4DQ with floating point codes
+	INT8  // codes of 8 bits, a scale in F32 for every row
 )
 
-// Size is the width of one element in bytes.
+// Size is the width of one element in bytes. It panics for quantised types,
+// where only whole tensors have a size; see DType.Bytes.
 func (t DType) Size() int64 {
 	switch t {
+	case F32, I32:
+		return 4
 	case BF16:
 		return 2
 	case U8:
 		return 1
 	}
-	return 4
+	panic(fmt.Sprintf("tensor: an element of %v has no size of its own", t))
 }
 
-// String is the type's name as users write it: f32, bf16, i32, u8.
+// String is the type's name: f32, bf16, i32, u8, nf4, nf4-dq, fp4, fp4-dq, int8.
 func (t DType) String() string {
 	switch t {
 	case F32:
@@ -42,6 +52,16 @@ func (t DType) String() string {
 		return "i32"
 	case U8:
 		return "u8"
+	case NF4:
+		return "nf4"
+	case NF4DQ:
+		return "nf4-dq"
+	case FP4:
+		return "fp4"
+	case FP4DQ:
+		return "fp4-dq"
+	case INT8:
+		return "int8"
 	}
 	return fmt.Sprintf("dtype(%d)", uint8(t))
 }
@@ -66,6 +86,7 @@ type Tensor struct {
 	DType DType        // of the elements
 	Rank  int          // number of dimensions, 0 for the zero Tensor
 	Dims  [MaxRank]int // outermost first; the first Rank are used
+	Whole int          // of a quantised type: rows of the tensor that these are all or some rows of
 }
 
 // None reports whether t is the zero Tensor.
@@ -94,8 +115,14 @@ func (t Tensor) Len() int {
 	return n
 }
 
-// Bytes is the number of bytes the elements take in their stated type.
-func (t Tensor) Bytes() int64 { return int64(t.Len()) * t.DType.Size() }
+// Bytes is the number of bytes the elements take in their stated type. Some of
+// the rows of a quantised tensor have none of their own: it panics.
+func (t Tensor) Bytes() int64 {
+	if t.DType.Quantised() && t.Rank > 0 && t.Dims[0] != t.Whole {
+		panic(fmt.Sprintf("tensor: %d rows of %d have no bytes", t.Dims[0], t.Whole))
+	}
+	return t.DType.Bytes(t.Dims[:t.Rank]...)
+}
 
 // Width is the length of one row: the product of all dimensions but the first.
 func (t Tensor) Width() int {
@@ -116,8 +143,11 @@ func (t Tensor) Rows(i, j int) Tensor {
 	return t
 }
 
-// View has the same elements in another shape.
+// View has the same elements in another shape. A quantised tensor has one shape.
 func (t Tensor) View(dims ...int) Tensor {
+	if t.DType.Quantised() {
+		panic(fmt.Sprintf("tensor: view of %v", t))
+	}
 	v := t
 	v.setDims(dims)
 	if v.Len() != t.Len() {
@@ -133,6 +163,9 @@ func (t *Tensor) setDims(dims []int) {
 	t.Rank = len(dims)
 	t.Dims = [MaxRank]int{}
 	copy(t.Dims[:], dims)
+	if t.DType.Quantised() {
+		t.Whole = dims[0]
+	}
 }
 
 // Is reports whether t has exactly the given type and dimensions.

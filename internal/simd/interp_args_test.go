@@ -91,6 +91,9 @@ func routineArgs(rng *rand.Rand, name string) (all [][]any) {
 	if strings.HasPrefix(base, "pack") {
 		return packArgs(rng, base)
 	}
+	if strings.HasPrefix(base, "decode") {
+		return decodeArgs(rng, base)
+	}
 	if base == "peak" {
 		return [][]any{{1, plain(rng, 14*lanes)}, {5, plain(rng, 14*lanes)}}
 	}
@@ -227,6 +230,23 @@ func thinArgs(rng *rand.Rand, rows int, bf16 bool) (all [][]any) {
 	return all
 }
 
+// decodeArgs are blocks next to each other and blocks of rows cut into slivers.
+func decodeArgs(rng *rand.Rand, base string) (all [][]any) {
+	codes := make([]byte, 4*64)
+	for i := range codes {
+		codes[i] = byte(rng.Uint32())
+	}
+	for n := 1; n <= 3; n++ {
+		if base == "decode8" {
+			all = append(all, []any{8 * n, plain(rng, 8*n), codes, float32(0.3)})
+			continue
+		}
+		all = append(all, []any{n, plain(rng, 64*n), 64, 128, 192, 256, codes, 32, mixed(rng, n), mixed(rng, 16)},
+			[]any{n, plain(rng, 4*16*n), 4 * 16 * n, 8 * 16 * n, 12 * 16 * n, 64, codes, 48, mixed(rng, n), mixed(rng, 16)})
+	}
+	return all
+}
+
 // packArgs fills dst with one vector of slack past its last row, as panels
 // have.
 func packArgs(rng *rand.Rand, name string) (all [][]any) {
@@ -267,6 +287,8 @@ func copyArgs(args []any) []any {
 			out[i] = append([]float32(nil), a...)
 		case []uint16:
 			out[i] = append([]uint16(nil), a...)
+		case []byte:
+			out[i] = append([]byte(nil), a...)
 		case []int32:
 			out[i] = append([]int32(nil), a...)
 		default:

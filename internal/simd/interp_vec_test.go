@@ -48,6 +48,7 @@ var lanes32 = map[string]func(b, c uint32) uint32{
 	"VPCMPEQD": func(b, c uint32) uint32 { return choose(b == c, math.MaxUint32, 0) },
 	"VPSLLD":   func(b, c uint32) uint32 { return b << c },
 	"VPSRLD":   func(b, c uint32) uint32 { return b >> c },
+	"VPSRLVD":  func(b, c uint32) uint32 { return b >> c },
 	"VPSRAD":   func(b, c uint32) uint32 { return uint32(int32(b) >> c) },
 }
 
@@ -251,7 +252,7 @@ func (m *machine) float64s(op string, a []operand, w int, out *[64]byte) bool {
 
 func (m *machine) convert(op string, a []operand, w int, out *[64]byte) bool {
 	switch op {
-	case "VBROADCASTSS":
+	case "VBROADCASTSS", "VPBROADCASTD":
 		v := m.source(&a[0], 4)
 		for i := range w / 4 {
 			put32(out, i, get32(&v, 0))
@@ -282,6 +283,11 @@ func (m *machine) convert(op string, a []operand, w int, out *[64]byte) bool {
 		v := m.source(&a[0], w/2)
 		for i := range w / 4 {
 			put32(out, i, uint32(binary.LittleEndian.Uint16(v[2*i:])))
+		}
+	case "VPMOVSXBD":
+		v := m.source(&a[0], w/4)
+		for i := range w / 4 {
+			put32(out, i, uint32(int32(int8(v[i]))))
 		}
 	case "VPMOVDW":
 		v := m.source(&a[0], 2*w)
@@ -332,6 +338,11 @@ func (m *machine) shuffle(op string, a []operand, w int, out *[64]byte) bool {
 		v := m.source(&a[0], w)
 		for i := range w / 4 {
 			put32(out, i, get32(&v, i|1))
+		}
+	case "VPERMPS":
+		v, index := m.source(&a[0], w), m.source(&a[1], w)
+		for i := range w / 4 {
+			put32(out, i, get32(&v, int(get32(&index, i))%(w/4)))
 		}
 	case "VBLENDVPS":
 		k, c, b := m.source(&a[0], w), m.source(&a[1], w), m.source(&a[2], w)

@@ -405,3 +405,9 @@ func thin8(kc int, a *float32, b *float32, ldb int, ahead int, c *float32, ldc i
 
 //go:noescape
 func thin8BF16(kc int, a *float32, b *uint16, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func decode4(blocks int, dst *float32, o1 int, o2 int, o3 int, ds int, codes *byte, cs int, scales *float32, table *float32)
+
+//go:noescape
+func decode8(n int, dst *float32, codes *byte, scale float32)

@@ -14,23 +14,43 @@ const (
 // String returns "NT", "NN" or "TN".
 func (o Op) String() string { return [...]string{"NT", "NN", "TN"}[o] }
 
-// Mat is a row-major matrix: exactly one of F32 and BF16 (bfloat16 bits) is
-// set. Row i starts at element i·Stride; the last row may be short of Stride.
+// Mat is a row-major matrix: exactly one of F32, BF16 (bfloat16 bits) and Quant
+// is set. Row i starts at element i·Stride; the last row may be short of Stride.
 type Mat struct {
 	F32    []float32
 	BF16   []uint16
+	Quant  *Quant
 	Stride int
 }
 
-// size is the bytes of an element.
-func (a Mat) size() int {
-	if a.BF16 != nil {
-		return 2
+// bytes is the memory of n elements, of the codes where there are codes.
+func (a Mat) bytes(n int) int {
+	switch {
+	case a.Quant != nil:
+		return n * a.Quant.Bits / 8
+	case a.BF16 != nil:
+		return 2 * n
 	}
-	return 4
+	return 4 * n
 }
 
-func (a Mat) len() int { return max(len(a.F32), len(a.BF16)) }
+func (a Mat) len() int {
+	if a.Quant != nil {
+		return a.Quant.len()
+	}
+	return max(len(a.F32), len(a.BF16))
+}
+
+// kinds is how many of the forms of elements are set.
+func (a Mat) kinds() int {
+	n := 0
+	for _, set := range [...]bool{a.F32 != nil, a.BF16 != nil, a.Quant != nil} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
 
 // kcMax bounds the steps of k that are added up in registers. A product is
 // cut into the fewest blocks of at most kcMax steps, equal in size and a
@@ -80,7 +100,8 @@ type matMul struct {
 
 // MatMul computes C = alpha·op(A, B), or C += alpha·op(A, B) if accumulate is
 // set. C is [m, n] with row stride ldc; it must not overlap A or B. A is
-// float32, B either type (bfloat16 is widened exactly). Broken shapes panic.
+// float32, B any type (bfloat16 is widened exactly, a quantised B, which TN does
+// not take, is decoded as Quant says). Broken shapes panic.
 //
 // Every element of C is, for blocks of k in ascending order (see kcMax),
 // c += alpha·s with s the sum of the block's products in ascending k, from 0,
@@ -149,7 +170,7 @@ func (p *Pool) MatMulOn(worker int, op Op, m, n, k int, alpha float32, a, b Mat,
 	if j.set(p, op, m, n, k, alpha, a, b, c, ldc, accumulate) {
 		if j.thin(w.a) {
 			j.thinPieces(1, w.a)
-			j.thinPiece(0)
+			j.thinPiece(w, 0)
 		}
 		for j.start(w.a, w.shape.mc); j.more(); j.advance() {
 			j.split(1)
@@ -172,10 +193,10 @@ func checkShapes(op Op, m, n, k int, a, b Mat, c []float32, ldc int) {
 	fits := func(have, stride, rows, cols int) bool {
 		return rows == 0 || cols == 0 || stride >= cols && have >= (rows-1)*stride+cols
 	}
-	if m < 0 || n < 0 || k < 0 || a.BF16 != nil || b.F32 != nil && b.BF16 != nil ||
+	if m < 0 || n < 0 || k < 0 || a.BF16 != nil || a.Quant != nil || b.kinds() > 1 || op == TN && b.Quant != nil ||
 		!fits(len(a.F32), a.Stride, ar, ac) || !fits(b.len(), b.Stride, br, bc) || !fits(len(c), ldc, m, n) {
-		panic(fmt.Sprintf("simd: %v of m %d, n %d, k %d: a has %d f32 and %d bf16, stride %d; b has %d f32 and %d bf16, stride %d; c has %d, stride %d",
-			op, m, n, k, len(a.F32), len(a.BF16), a.Stride, len(b.F32), len(b.BF16), b.Stride, len(c), ldc))
+		panic(fmt.Sprintf("simd: %v of m %d, n %d, k %d: a has %d f32 of %d elements, stride %d; b has %d f32, %d bf16 of %d elements, stride %d; c has %d, stride %d",
+			op, m, n, k, len(a.F32), a.len(), a.Stride, len(b.F32), len(b.BF16), b.len(), b.Stride, len(c), ldc))
 	}
 }
 

@@ -82,7 +82,9 @@ func (j *matMul) split(threads int) int {
 	want := j.rows * (j.n - j.col0) * (j.p1 - j.p0) / minPiece
 	j.group, j.across, j.down = groupMax, 1, 1
 	if threads > 1 && want > 1 {
-		j.group = min(max(slivers/(8*threads), 1), groupMax)
+		if j.b.Quant == nil { // whose blocks of codes had better stay whole
+			j.group = min(max(slivers/(8*threads), 1), groupMax)
+		}
 		j.across = min((slivers+j.group-1)/j.group, want)
 		if want = min(want, 4*threads); j.across < want {
 			j.down = min((want+j.across-1)/j.across, max(1, j.panels/2))
@@ -162,7 +164,7 @@ func (j *matMul) multiply(w *worker, i int) {
 			kc := min(j.kc, j.p1-p)
 			w.packB(j.op, j.b, col, cols, p, kc)
 			for s := 0; s < cols && j.form != exact; s += nr {
-				j.round(w, w.b[s*kc:(s+nr)*kc], kc, nr, j.b.F32 != nil)
+				j.round(w, w.b[s*kc:(s+nr)*kc], kc, nr, j.b.BF16 == nil)
 			}
 			if p+kc < j.p1 {
 				w.announce(j.op, j.b, col, cols, p+kc, min(j.kc, j.p1-p-kc), slivers*(last-first))

@@ -8,7 +8,7 @@ const thinRows = 8
 // take whole cache lines of B.
 func (j *matMul) thin(room []float32) bool {
 	l := j.pool.level
-	if j.form == paired || j.form == rounded && j.b.F32 != nil {
+	if j.form == paired || j.form == rounded && j.b.BF16 == nil {
 		return false // B is not used as it lies
 	}
 	if j.op != NT || j.m > thinRows || l != AVX2 && l != AVX512 || j.m*j.k+panelPad > len(room) {
@@ -46,7 +46,7 @@ func (j *matMul) thinPieces(threads int, room []float32) int {
 	j.col0 = blocks * cols
 	pieces := 1
 	if threads > 1 {
-		pieces = max(1, min(4*threads, max(j.n*j.k*j.b.size()/thinBytes, j.m*j.n*j.k/minPiece)))
+		pieces = max(1, min(4*threads, max(j.b.bytes(j.n*j.k)/thinBytes, j.m*j.n*j.k/minPiece)))
 	}
 	j.groups = max(1, (blocks+pieces-1)/pieces)
 	return (blocks + j.groups - 1) / j.groups
@@ -56,19 +56,22 @@ func (j *matMul) thinPieces(threads int, room []float32) int {
 type thinning matMul
 
 // Do computes piece i.
-func (t *thinning) Do(i, _ int) { (*matMul)(t).thinPiece(i) }
+func (t *thinning) Do(i, worker int) {
+	j := (*matMul)(t)
+	j.thinPiece(&j.pool.workers[worker], i)
+}
 
 // longRow is the bytes of a row of B from which it pays to ask ahead within it.
 const longRow = 4096
 
 // thinPiece computes blocks of columns [i·groups, (i+1)·groups).
-func (j *matMul) thinPiece(i int) {
-	cols, size := thinCols(j.m), j.b.size()
+func (j *matMul) thinPiece(w *worker, i int) {
+	cols := thinCols(j.m)
 	// The lines to ask for ahead: of the same rows, or of the rows after them
 	// when these are short.
 	ahead := 768
-	if j.k*size < longRow {
-		ahead = cols * j.b.Stride * size
+	if j.b.bytes(j.k) < longRow {
+		ahead = j.b.bytes(cols * j.b.Stride)
 	}
 	share := j.groups * cols
 	for j0 := i * share; j0 < min((i+1)*share, j.col0); j0 += cols {
@@ -79,9 +82,13 @@ func (j *matMul) thinPiece(i int) {
 			}
 			_ = j.c[(j.m-1)*j.ldc+j0+cols-1]
 			kc, a, c := min(j.kc, j.k-p), &j.packed[p*j.m], &j.c[j0]
-			if j.b.BF16 != nil {
+			switch {
+			case j.b.Quant != nil:
+				w.decodeRows(j.b, j0, cols, p, kc)
+				thinF32(j.m, kc, a, &w.wide[0], kc, 0, c, j.ldc, acc, j.alpha)
+			case j.b.BF16 != nil:
 				thinBF16(j.m, kc, a, &j.b.BF16[j0*j.b.Stride+p], j.b.Stride, ahead, c, j.ldc, acc, j.alpha)
-			} else {
+			default:
 				thinF32(j.m, kc, a, &j.b.F32[j0*j.b.Stride+p], j.b.Stride, ahead, c, j.ldc, acc, j.alpha)
 			}
 		}

@@ -11,6 +11,8 @@ type worker struct {
 	a     []float32 // panels of A: [kc][mr] each, for MatMulOn
 	b     []float32 // slivers of B: [kc][nr] each
 	tile  []float32 // [mr][nr]
+	wide  []float32 // a sliver's rows of a quantised B, decoded: [nr][kc]
+	scale []float32 // scales of blocks
 	next  lines     // the source of the slivers after these
 	_     [64]byte  // workers of a pool do not share cache lines
 }
@@ -19,9 +21,12 @@ func (w *worker) init(l Level, s blocks) {
 	w.level, w.shape = l, s
 	w.asm = l == AVX2 || l == AVX512 || l == wideTest && hasAVX2
 	w.a, w.b, w.tile = aligned(s.aLen(s.mc)), aligned(groupMax*kcOnce*s.nr), aligned(s.mr*s.nr)
+	w.wide, w.scale = aligned(max(s.nr, 16)*kcOnce), aligned(kcOnce)
 }
 
-func (w *worker) bytes() int64 { return 4 * int64(cap(w.a)+cap(w.b)+cap(w.tile)) }
+func (w *worker) bytes() int64 {
+	return 4 * int64(cap(w.a)+cap(w.b)+cap(w.tile)+cap(w.wide)+cap(w.scale))
+}
 
 // aligned returns n floats that start on a cache line.
 func aligned(n int) []float32 {
@@ -73,6 +78,10 @@ func (w *worker) packPanel(src []float32, stride, rows, kc int, dst []float32) {
 // b[step][nr] of kc steps. Lanes from cols on hold anything.
 func (w *worker) packB(op Op, b Mat, j, cols, p, kc int) {
 	nr := w.shape.nr
+	if b.Quant != nil {
+		w.packBQuant(op, b, j, cols, p, kc)
+		return
+	}
 	if op != NT && b.BF16 == nil && w.asm {
 		w.packBRows(b.F32[p*b.Stride+j:], b.Stride, cols, kc)
 		return
@@ -165,14 +174,17 @@ func (w *worker) announce(op Op, b Mat, j, cols, p, kc, panels int) {
 	if op == NT {
 		at, rows, width = j*b.Stride+p, cols, kc
 	}
-	size, from := 4, unsafe.Pointer(nil)
-	if b.BF16 != nil {
-		size, from = 2, unsafe.Pointer(&b.BF16[at])
-	} else {
+	var from unsafe.Pointer
+	switch {
+	case b.Quant != nil:
+		from = unsafe.Pointer(&b.Quant.Codes[b.bytes(b.Quant.First+at)])
+	case b.BF16 != nil:
+		from = unsafe.Pointer(&b.BF16[at])
+	default:
 		from = unsafe.Pointer(&b.F32[at])
 	}
-	count := (width*size + 63) / 64
-	w.next = lines{p: from, rowStride: b.Stride * size, rows: rows, count: count, panel: (rows*count + panels - 1) / panels}
+	count := (b.bytes(width) + 63) / 64
+	w.next = lines{p: from, rowStride: b.bytes(b.Stride), rows: rows, count: count, panel: (rows*count + panels - 1) / panels}
 }
 
 // take returns the place of the lines to ask for in so many panels: the first,

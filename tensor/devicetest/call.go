@@ -10,6 +10,7 @@ import (
 	"path"
 	"testing"
 
+	"meft/quant"
 	"meft/tensor"
 )
 
@@ -177,6 +178,53 @@ func (c *call) weight(bf16 bool, dims ...int) *operand {
 		return c.in16(dims...)
 	}
 	return c.in(dims...)
+}
+
+// quantised is an input of normal numbers in a quantised type. It has no
+// canaries, since its scales lie behind its codes; the absolute values are F32.
+func (c *call) quantised(d tensor.DType, rows, cols int) *operand {
+	c.t.Helper()
+	x := make([]float32, rows*cols)
+	for i := range x {
+		x[i] = float32(c.rng.NormFloat64())
+	}
+	size := d.Bytes(rows, cols)
+	data := tensor.Bytes(make([]uint32, (size+3)/4))[:size]
+	m := quant.Of(d, data, rows, cols)
+	e := quant.NewEncoder(m)
+	e.Encode(x, 0)
+	e.Finish()
+	m.Decode(x, 0)
+	for i, v := range x {
+		x[i] = float32(math.Abs(float64(v)))
+	}
+	o := &operand{first: data}
+	for i, image := range [places][]byte{data, data, tensor.Bytes(x)} {
+		y := tensor.Tensor{DType: d, Rank: 2, Dims: [tensor.MaxRank]int{rows, cols}, Whole: rows}
+		if i == onAbs {
+			y.DType, y.Whole = tensor.F32, 0
+		}
+		buf, err := c.place(i).Alloc(max(1, int64(len(image))), tensor.OnDevice)
+		if err != nil {
+			c.t.Fatalf("%s: alloc: %v", c.name, err)
+		}
+		c.bufs[i] = append(c.bufs[i], buf)
+		y.Buf = buf
+		c.upload(i, y, image)
+		o.at[i] = y
+	}
+	o.whole = o.at[onDevice]
+	c.ops = append(c.ops, o)
+	return o
+}
+
+// rows are rows [i, j) of an operand.
+func (o *operand) rows(i, j int) *operand {
+	part := *o
+	for p := range part.at {
+		part.at[p] = o.at[p].Rows(i, j)
+	}
+	return &part
 }
 
 // out is an output that the kernel overwrites.

@@ -53,13 +53,14 @@ func Bits(t *testing.T, open func() tensor.Device) map[string]uint64 {
 }
 
 // BitsOfBF16Products is Bits for a device whose MatMul rounds both operands to
-// BF16 and adds up in float32; of the kernels it tests MatMul only. The bound of
+// BF16 and adds up in float32; of the kernels it tests MatMul and Convert only. The bound of
 // an element grows by 2^-7 + 2^-16 of the sum of the absolute values of its
 // products, which is what rounding two operands by 2^-8 each can do.
 func BitsOfBF16Products(t *testing.T, open func() tensor.Device) map[string]uint64 {
 	t.Helper()
 	s := &suite{dev: open(), ref: ref.New(), bits: map[string]uint64{}, half: true}
 	t.Run("matmul", s.matmul)
+	t.Run("quantised", s.quantised)
 	return s.end(t)
 }
 
@@ -75,6 +76,7 @@ func groups() []group {
 		{"copies", (*suite).copies},
 		{"shapes", (*suite).shapes},
 		{"matmul", (*suite).matmul},
+		{"quantised", (*suite).quantised},
 		{"gather", (*suite).gather},
 		{"bias", (*suite).bias},
 		{"rmsnorm", (*suite).rmsnorm},

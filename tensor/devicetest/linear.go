@@ -54,13 +54,19 @@ func (s *suite) oneMatMul(t *testing.T, m, n, k int, o tensor.MatMulOpts, bf16 b
 			}
 			d.MatMul(dst.at[i], a.at[i], b.at[i], o)
 		})
-		if !s.half {
-			c.nearTerms("dst", dst, k+3)
-			return
-		}
-		terms := c.terms(dst)
-		c.near("dst", dst, func(i int) float64 { return (float64(k+3)*unit + 0x1p-7 + 0x1p-16) * terms[i] })
+		c.nearProduct("dst", dst, k)
 	}, "%dx%dx%d %+v bf16=%v", m, n, k, o, bf16)
+}
+
+// nearProduct compares sums of k products.
+func (c *call) nearProduct(what string, dst *operand, k int) {
+	c.t.Helper()
+	bound := float64(k+3) * unit
+	if c.half {
+		bound += 0x1p-7 + 0x1p-16
+	}
+	terms := c.terms(dst)
+	c.near(what, dst, func(i int) float64 { return bound * terms[i] })
 }
 
 func (s *suite) gather(t *testing.T) {

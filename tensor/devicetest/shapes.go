@@ -20,26 +20,36 @@ func (s *suite) shapes(t *testing.T) {
 	}
 	ids := func(dims ...int) tensor.Tensor { y := x(dims...); y.DType = tensor.I32; return y }
 	half := func(dims ...int) tensor.Tensor { y := x(dims...); y.DType = tensor.BF16; return y }
+	codes := func(dims ...int) tensor.Tensor {
+		y := x(dims...)
+		y.DType, y.Whole = tensor.NF4, dims[0]
+		return y
+	}
 	k := s.dev
 	mask := tensor.Mask{Start: ids(3), End: ids(3), Scale: 1}
 	for name, call := range map[string]func(){
-		"matmul inner":    func() { k.MatMul(x(3, 4), x(3, 5), x(6, 4), tensor.MatMulOpts{}) },
-		"matmul outer":    func() { k.MatMul(x(3, 4), x(3, 5), x(5, 3), tensor.MatMulOpts{}) },
-		"matmul both":     func() { k.MatMul(x(3, 3), x(3, 3), x(3, 3), tensor.MatMulOpts{TransA: true, TransB: true}) },
-		"matmul bf16 a":   func() { k.MatMul(x(3, 3), half(3, 3), x(3, 3), tensor.MatMulOpts{}) },
-		"gather width":    func() { k.Gather(x(3, 4), x(9, 5), ids(3)) },
-		"gather type":     func() { k.Gather(x(3, 4), x(9, 4), x(3)) },
-		"scatter":         func() { k.Scatter(x(9, 4), x(3, 4), ids(2)) },
-		"scatteradd":      func() { k.ScatterAdd(x(9, 4), x(3, 5), ids(3)) },
-		"rmsnorm":         func() { k.RMSNorm(x(3, 4), x(4), x(3, 4), x(4), 1) },
-		"rmsnorm grad":    func() { k.RMSNormGrad(x(3, 4), x(3), x(3, 4), x(3, 4), x(4), x(3)) },
-		"addbias":         func() { k.AddBias(x(3, 4), x(3)) },
-		"biasgrad":        func() { k.BiasGrad(half(4), x(3, 4)) },
-		"rope odd":        func() { k.RoPE(x(3, 2, 5), ids(3), x(9, 5), false) },
-		"rope table":      func() { k.RoPE(x(3, 2, 4), ids(3), x(9, 8), false) },
-		"attention heads": func() { k.Attention(x(3, 3, 4), x(3, 3), x(3, 3, 4), x(5, 2, 4), x(5, 2, 4), mask) },
-		"attention width": func() { k.Attention(x(3, 1, 514), x(3, 1), x(3, 1, 514), x(3, 1, 514), x(3, 1, 514), mask) },
-		"attention mask":  func() { k.Attention(x(2, 2, 4), x(2, 2), x(2, 2, 4), x(5, 2, 4), x(5, 2, 4), mask) },
+		"matmul inner":     func() { k.MatMul(x(3, 4), x(3, 5), x(6, 4), tensor.MatMulOpts{}) },
+		"matmul outer":     func() { k.MatMul(x(3, 4), x(3, 5), x(5, 3), tensor.MatMulOpts{}) },
+		"matmul both":      func() { k.MatMul(x(3, 3), x(3, 3), x(3, 3), tensor.MatMulOpts{TransA: true, TransB: true}) },
+		"matmul bf16 a":    func() { k.MatMul(x(3, 3), half(3, 3), x(3, 3), tensor.MatMulOpts{}) },
+		"matmul codes a":   func() { k.MatMul(x(8, 8), codes(8, 8), x(8, 8), tensor.MatMulOpts{}) },
+		"matmul codesT":    func() { k.MatMul(x(8, 8), x(8, 8), codes(8, 8), tensor.MatMulOpts{TransA: true}) },
+		"gather codes":     func() { k.Gather(x(3, 8), codes(8, 8), ids(3)) },
+		"convert to codes": func() { k.Convert(codes(8, 8), x(8, 8)) },
+		"convert codes":    func() { k.Convert(half(8, 8), codes(8, 8)) },
+		"gather width":     func() { k.Gather(x(3, 4), x(9, 5), ids(3)) },
+		"gather type":      func() { k.Gather(x(3, 4), x(9, 4), x(3)) },
+		"scatter":          func() { k.Scatter(x(9, 4), x(3, 4), ids(2)) },
+		"scatteradd":       func() { k.ScatterAdd(x(9, 4), x(3, 5), ids(3)) },
+		"rmsnorm":          func() { k.RMSNorm(x(3, 4), x(4), x(3, 4), x(4), 1) },
+		"rmsnorm grad":     func() { k.RMSNormGrad(x(3, 4), x(3), x(3, 4), x(3, 4), x(4), x(3)) },
+		"addbias":          func() { k.AddBias(x(3, 4), x(3)) },
+		"biasgrad":         func() { k.BiasGrad(half(4), x(3, 4)) },
+		"rope odd":         func() { k.RoPE(x(3, 2, 5), ids(3), x(9, 5), false) },
+		"rope table":       func() { k.RoPE(x(3, 2, 4), ids(3), x(9, 8), false) },
+		"attention heads":  func() { k.Attention(x(3, 3, 4), x(3, 3), x(3, 3, 4), x(5, 2, 4), x(5, 2, 4), mask) },
+		"attention width":  func() { k.Attention(x(3, 1, 514), x(3, 1), x(3, 1, 514), x(3, 1, 514), x(3, 1, 514), mask) },
+		"attention mask":   func() { k.Attention(x(2, 2, 4), x(2, 2), x(2, 2, 4), x(5, 2, 4), x(5, 2, 4), mask) },
 		"attention grad": func() {
 			k.AttentionGrad(x(3, 2, 4), x(4, 2, 4), x(5, 2, 4), x(3, 2, 4), x(3, 2, 4), x(3, 2), x(3, 2, 4), x(5, 2, 4), x(5, 2, 4), mask)
 		},

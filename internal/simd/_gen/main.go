@@ -88,6 +88,7 @@ func (g *gen) tables() {
 		}
 	}
 	g.p("GLOBL consts<>(SB), RODATA|NOPTR, $%d\n", len(g.consts)*64)
+	g.nibbleShifts()
 	for i := 0; i < 8; i++ {
 		v := uint64(0)
 		if i < 4 {
@@ -112,6 +113,7 @@ func files() map[string]string {
 	}
 	g.packers()
 	g.thin()
+	g.quantised()
 	g.tables()
 	return map[string]string{
 		"kern_amd64.s":  header + "//go:build !purego\n\n#include \"textflag.h\"\n" + g.asm.String(),
