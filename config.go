@@ -108,6 +108,7 @@ type Option struct {
 	Bool    bool     // may be given without a value
 	Bare    string   // the value it has when given without one, "" for none
 	field   int
+	of      []string // settings of several methods that it stands for, each in its own
 }
 
 // Options are all settings there are, in order.
@@ -153,7 +154,14 @@ func methodOptions() []Option {
 			out = append(out, o)
 		}
 	}
-	return out
+	return append(out, sharedOptions()...)
+}
+
+// sharedOptions stand for settings that several methods have under names of
+// their own. Method is that of the default.
+func sharedOptions() []Option {
+	return []Option{{Name: "adapter_activation", Help: "activation of the neurons of method meft or parallel: relu, silu (parallel only) or swiglu",
+		Choices: []string{"relu", "silu", method.SwiGLU}, Default: "relu", Method: "meft", of: []string{"meft_activation", "parallel_activation"}}}
 }
 
 func list(s string) []string {

@@ -54,7 +54,7 @@ func effects() map[string]effect {
 		"offload_optimizer": {with: "method=full", value: "true"}, "host_store": {test: "TestTablesOnDiskGiveTheSameBits"}, "host_store_dir": {test: "TestTablesOnDiskGiveTheSameBits"},
 		"meft_neurons": {value: "90"}, "meft_top_k": {value: "3"}, "meft_experts": {value: "12"}, "meft_probe": {value: "2"}, "meft_gate": {value: "softmax"},
 		"meft_share": {value: "union"}, "meft_layers": {value: "1"}, "meft_idle": {value: "dense"}, "meft_buffer": {value: "20"},
-		"meft_activation": {test: "TestStatedDefaultsAreTheDefaults"}, "meft_frozen_keys": {value: "true"},
+		"meft_activation": {value: "swiglu"}, "adapter_activation": {value: "swiglu"}, "meft_frozen_keys": {value: "true"},
 		"meft_master": {value: "split"}, "meft_moments": {value: "8bit"},
 		"lora_r": {with: "method=lora", value: "3"}, "lora_alpha": {with: "method=lora", value: "5"}, "lora_dropout": {with: "method=lora", value: "0.2"},
 		"lora_target": {with: "method=lora", value: "q_proj,down_proj"}, "use_rslora": {with: "method=lora", value: "true"}, "lora_layers": {with: "method=lora", value: "1"},

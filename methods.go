@@ -25,6 +25,14 @@ func newMethod(name string, settings map[string]string) (method.Method, error) {
 			continue
 		}
 		f, own := settingField(v.Elem(), o.Name)
+		for _, of := range o.of {
+			if field, there := settingField(v.Elem(), of); there {
+				f, own = field, true
+				if other, twice := settings[of]; twice && other != text {
+					problems = append(problems, fmt.Sprintf("%s is %q and %s is %q; leave one out", o.Name, text, of, other))
+				}
+			}
+		}
 		if !own {
 			problems = append(problems, fmt.Sprintf("%s is a setting of method %s; this run uses %s", o.Name, o.Method, name))
 		} else if err := parseInto(f, text); err != nil {

@@ -212,7 +212,7 @@ func metric(t *testing.T, r *EvalResult, name string) Metric {
 // What a run ends with, and what is loaded from its folder, are one model: the
 // loss on the validation rows is that of the run's last evaluation.
 func TestLoadedAdapterIsTheTrainedOne(t *testing.T) {
-	for _, m := range method.Names() {
+	for _, m := range append(method.Names(), "meft adapter_activation=swiglu", "parallel adapter_activation=swiglu learning_rate=0.03") {
 		c := newRun(t, m)
 		c.ValidationData, c.EvalStrategy, c.EvalSteps = c.Data, "steps", 6
 		want := trained(t, c)
@@ -240,13 +240,13 @@ func TestLoadedAdapterIsTheTrainedOne(t *testing.T) {
 }
 
 func TestSavedAdapterLoadsToTheBit(t *testing.T) {
-	for _, m := range adapters() {
+	for _, m := range append(adapters(), "meft adapter_activation=swiglu meft_master=split") {
 		c := newRun(t, m)
 		mustTrain(t, c)
 		s := open(t, SessionOptions{Model: c.Model, Adapter: c.OutputDir})
 		scored(t, s, []ScoreInput{{IDs: []int32{0, 7, 8}}}) // builds it
 		dir := t.TempDir()
-		if err := saveAdapter(dir, s.base, s.method, m, s.tok, s.engine.params); err != nil {
+		if err := saveAdapter(dir, s.base, s.method, c.Method, s.tok, s.engine.params); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{adapterConfigFile, adapterWeightsFile} {

@@ -114,14 +114,22 @@ func adapters() []string {
 	return names
 }
 
-// newRun is the configuration of a short run of a small model.
+// newRun is the configuration of a short run of a small model. Settings may
+// follow the method: "meft meft_gate=none".
 func newRun(t testing.TB, method string) Config {
 	t.Helper()
 	c := Defaults()
 	c.Model, c.Data, c.OutputDir = newModel(t, small()), newRows(t), filepath.Join(t.TempDir(), "run")
+	method, settings, _ := strings.Cut(method, " ")
 	c.Method, c.Threads, c.Batch, c.MaxSteps, c.SaveSteps, c.LearningRate = method, 1, 3, 12, 3, 1e-2
 	c.ChatDate = "2026-01-31"
 	set(t, &c, method)
+	for _, kv := range strings.Fields(settings) {
+		name, value, _ := strings.Cut(kv, "=")
+		if err := c.Set(name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return c
 }
 

@@ -97,6 +97,14 @@ func (d *Device) Add(dst, a, b tensor.Tensor) {
 
 func add(j *job, lo, hi, _ int) { j.d.level.Add(j.y[lo:hi], j.x[lo:hi], j.z[lo:hi]) }
 
+// Mul is tensor.Kernels.Mul.
+func (d *Device) Mul(dst, a, b tensor.Tensor) {
+	n := tensor.CheckSame("mul", dst, a, b)
+	d.run(n, 1, job{f: mul, y: dst.Float32(), x: a.Float32(), z: b.Float32()})
+}
+
+func mul(j *job, lo, hi, _ int) { j.d.level.Mul(j.y[lo:hi], j.x[lo:hi], j.z[lo:hi]) }
+
 // Axpy is tensor.Kernels.Axpy.
 func (d *Device) Axpy(y tensor.Tensor, alpha float32, x tensor.Tensor) {
 	n := tensor.CheckSame("axpy", y, x)

@@ -14,10 +14,7 @@ func (f *MEFT) Flops(c model.Config) float64 {
 		return 0 // Check has refused it
 	}
 	s := f.sizes(&model.Model{Config: c, Size: model.Size{Rows: 1, Grad: true}})
-	kept, router := 12, 0
-	if !s.keys {
-		kept = 10
-	}
+	kept, router := s.perNeuron(6), 0
 	switch {
 	case s.routerLearns():
 		router = 4
@@ -29,4 +26,17 @@ func (f *MEFT) Flops(c model.Config) float64 {
 		block += 2 * s.experts // the logits; nothing flows back through a choice
 	}
 	return float64(len(layers)) * float64(block) * float64(s.d)
+}
+
+// perNeuron is the operations on a kept neuron, of each element of the width:
+// so many for a vector that is trained, two fewer for one that is not.
+func (s *sizes) perNeuron(trained int) int {
+	n := 0
+	for _, p := range s.vectors() {
+		n += trained
+		if !s.trains(p) {
+			n -= 2
+		}
+	}
+	return n
 }

@@ -34,6 +34,15 @@ const (
 //	a_i = w_e(i) · (k_i·h)                       neurons of the P experts of highest g
 //	y += Σ relu(a_i) v_i over the K highest a_i  ties to the lower i
 //
+// or with swiglu, where a neuron has a gate g_i beside its key,
+//
+//	a_i = w_e(i) · (g_i·h)
+//	y += Σ silu(a_i) (k_i·h) v_i
+//
+// The gates alone are scored: a_i is what the choice of relu is made by, a neuron
+// of negative a_i adds next to nothing, and the size of what one of positive a_i
+// adds, |silu(a_i) (k_i·h)|, would take twice the reading and products to know.
+//
 // Expert e owns neurons [e·⌈M/N⌉, (e+1)·⌈M/N⌉), the last fewer.
 //
 // With meft_idle replay, keys are scored as they are in host memory and may lag
@@ -52,7 +61,7 @@ type MEFT struct {
 	Layers     string     `json:"meft_layers" help:"blocks with an adapter: all, 8-15 or 0,3,5"`                                                                                                             // all, 8-15 or 0,3,5
 	Idle       param.Idle `json:"meft_idle" help:"what a step does to rows that no token picked: lazy (rest), dense (move on by momentum), replay (catch up at the next touch)" choices:"lazy,dense,replay"` // what a step does to rows without gradient: lazy, dense or replay
 	Buffer     int        `json:"meft_buffer" help:"rows of a layer on the device at once; 0 for as many as needed, up to 4096. Fewer cost time, not exactness"`                                             // rows on the device at once; 0 for at most 4096. Fewer than needed costs time, not exactness
-	Activation string     `json:"meft_activation" help:"of a neuron: relu" choices:"relu"`                                                                                                                   // relu
+	Activation string     `json:"meft_activation" help:"of a neuron: relu, or swiglu (gated, as the columns of the base model's feed-forward layer)" choices:"relu,swiglu"`                                  // relu or swiglu
 	FrozenKeys bool       `json:"meft_frozen_keys" help:"train only the values: keys and router stay as they began"`                                                                                         // only values are trained; router and keys stand still
 
 	Master  param.Master  `json:"meft_master" help:"keys and values on the host: f32, or split: what goes to the device is bfloat16, the other 16 bits of each number stay" choices:"f32,split"`
@@ -89,7 +98,7 @@ func (f *MEFT) Check(c model.Config) error {
 		oneOf("meft_gate", f.Gate, GateLogit, GateNone, GateSoftmax),
 		oneOf("meft_share", f.Share, ShareToken, ShareUnion),
 		oneOf("meft_idle", string(f.Idle), string(param.Lazy), string(param.Moving), string(param.Replay)),
-		oneOf("meft_activation", f.Activation, "relu"),
+		oneOf("meft_activation", f.Activation, "relu", SwiGLU),
 		oneOf("meft_master", string(f.Master), string(param.WholeMaster), string(param.SplitMaster)),
 		oneOf("meft_moments", string(f.Moments), string(param.WholeMoments), string(param.HalfMoments), string(param.ByteMoments)),
 		layers,
@@ -113,11 +122,12 @@ type sizes struct {
 	shared     bool // ShareUnion
 	grad       bool
 	keys       bool // keys are trained
+	swiglu     bool // neurons have gates
 }
 
 func (f *MEFT) sizes(m *model.Model) sizes {
 	s := sizes{n: m.Size.Rows, d: m.Config.Dim, m: f.Neurons, gate: f.Gate, shared: f.Share == ShareUnion,
-		grad: m.Size.Grad, keys: !f.FrozenKeys, master: f.Master}
+		grad: m.Size.Grad, keys: !f.FrozenKeys, master: f.Master, swiglu: f.Activation == SwiGLU}
 	experts := f.Experts
 	if experts == 0 {
 		experts = int(math.Ceil(4 * math.Sqrt(float64(s.m))))
@@ -164,6 +174,17 @@ func (s *sizes) gateWidth() int {
 // routerLearns reports whether the router gets a gradient.
 func (s *sizes) routerLearns() bool { return s.grad && s.gated() && s.keys }
 
+// trains reports whether a vector of the neurons gets gradients.
+func (s *sizes) trains(p param.Part) bool { return s.grad && (p == param.Value || s.keys) }
+
+// scored is the vector of a neuron that its score is made of.
+func (s *sizes) scored() param.Part {
+	if s.swiglu {
+		return param.Gate
+	}
+	return param.Key
+}
+
 // wide is the number of neurons a token computes at a time on the device.
 func (s *sizes) wide() int {
 	if s.shared {
@@ -209,7 +230,7 @@ func (f *MEFT) branch(m *model.Model, a *tensor.Arena, block int, c *crew) *neur
 	name := blockName(block)
 	b := &neurons{crew: c, block: block}
 	b.table = param.NewTable(a, name, c.m, c.d, param.TableOptions{
-		Idle: f.Idle, Fixed: !c.grad, FrozenKeys: f.FrozenKeys, Master: f.Master, Moments: f.Moments, Grads: c.grads, Pool: c.pool})
+		Idle: f.Idle, Gated: c.swiglu, Fixed: !c.grad, FrozenKeys: f.FrozenKeys, Master: f.Master, Moments: f.Moments, Grads: c.grads, Pool: c.pool})
 	router := param.NewFixed
 	if c.routerLearns() {
 		router = param.NewDense

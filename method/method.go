@@ -3,7 +3,8 @@
 // the model and knows nothing of data, batches or files.
 //
 // The names in a method's param.Set are the tensor names of its adapter files:
-// blocks.<i>.ffn.key [M,d] and .value [M,d] for MEFT and the parallel adapter,
+// blocks.<i>.ffn.key [M,d] and .value [M,d] for MEFT and the parallel adapter, with
+// gated neurons .gate [M,d] (.key is what Llama calls up),
 // blocks.<i>.ffn.router [N,d] for MEFT, those of PEFT for LoRA, the names of the
 // checkpoint for full.
 package method

@@ -43,30 +43,54 @@ type neurons struct {
 // neuronMemory is a branch's device scratch. n is Size.Rows, w the neurons of a
 // token at a time: top with ShareToken, buffer with ShareUnion.
 type neuronMemory struct {
-	k, v    tensor.Tensor // [buffer, d] rows brought in
-	k16     tensor.Tensor // BF16 [buffer, d] as they arrive; none but with a split master
-	v16     tensor.Tensor
+	rows    parts         // [buffer, d] brought in
+	rows16  parts         // BF16 [buffer, d] as they arrive; none but with a split master
 	ids     tensor.Tensor // I32 [n, w]  places among the rows, -1 for none; none with ShareUnion
 	experts tensor.Tensor // I32 [n, w]  their columns of p, or with few of gates, -1 for none; none without a gate
 	probes  tensor.Tensor // I32 [n, P]  the experts of each token; none without few
 	p       tensor.Tensor // [n, N]      router logits or softmax; none if not routed
 	u       tensor.Tensor // [n, w]      k·h
 	c       tensor.Tensor // [n, w]      gate; none without one
-	z       tensor.Tensor // [n, w]      relu(c·u), may be u without gradients
+	z       tensor.Tensor // [n, w]      relu(c·u), may be u without gradients; with swiglu silu(a)·u
+	s       tensor.Tensor // [n, w]      g·h of swiglu
+	a       tensor.Tensor // [n, w]      c·s of swiglu, may be s without gradients or gate
 
-	dk, dv tensor.Tensor // [buffer, d]
-	dz     tensor.Tensor // [n, w] then du
-	dc     tensor.Tensor // [n, w]
-	dp     tensor.Tensor // [n, N], with few [n, P]
+	drows parts         // [buffer, d]; none where a part is not trained
+	dz    tensor.Tensor // [n, w] then du, with swiglu da
+	dc    tensor.Tensor // [n, w]
+	dp    tensor.Tensor // [n, N], with few [n, P]
+}
+
+// parts are a tensor for every vector of a neuron; those there are not, are none.
+type parts [param.Parts]tensor.Tensor
+
+// partNames are the vectors of a neuron in formulas and ledgers.
+var partNames = [param.Parts]string{"k", "v", "g"}
+
+var allParts = [param.Parts]param.Part{param.Key, param.Value, param.Gate}
+
+// vectors are the parts of a neuron, ascending.
+func (s *sizes) vectors() []param.Part {
+	if s.swiglu {
+		return allParts[:]
+	}
+	return allParts[:param.Gate]
 }
 
 func newNeuronMemory(a *tensor.Arena, s sizes) neuronMemory {
 	f := func(name string, dims ...int) tensor.Tensor { return a.New(name, tensor.F32, dims...) }
 	w := s.wide()
-	m := neuronMemory{k: f("k", s.buffer, s.d), v: f("v", s.buffer, s.d), u: f("u", s.n, w)}
+	m := neuronMemory{u: f("u", s.n, w)}
 	m.z = m.u
-	if s.master == param.SplitMaster {
-		m.k16, m.v16 = a.New("k16", tensor.BF16, s.buffer, s.d), a.New("v16", tensor.BF16, s.buffer, s.d)
+	for _, p := range s.vectors() {
+		m.rows[p] = f(partNames[p], s.buffer, s.d)
+		if s.master == param.SplitMaster {
+			m.rows16[p] = a.New(partNames[p]+"16", tensor.BF16, s.buffer, s.d)
+		}
+	}
+	if s.swiglu {
+		m.s = f("s", s.n, w)
+		m.a = m.s
 	}
 	if !s.shared {
 		m.ids = a.New("ids", tensor.I32, s.n, w)
@@ -84,9 +108,14 @@ func newNeuronMemory(a *tensor.Arena, s sizes) neuronMemory {
 	if !s.grad {
 		return m
 	}
-	m.z, m.dz, m.dv = f("z", s.n, w), f("dz", s.n, w), f("dv", s.buffer, s.d)
-	if s.keys {
-		m.dk = f("dk", s.buffer, s.d)
+	m.z, m.dz = f("z", s.n, w), f("dz", s.n, w)
+	for _, p := range s.vectors() {
+		if s.trains(p) {
+			m.drows[p] = f("d"+partNames[p], s.buffer, s.d)
+		}
+	}
+	if s.swiglu && s.gated() {
+		m.a = f("a", s.n, w)
 	}
 	if s.gated() {
 		m.dc, m.dp = f("dc", s.n, w), f("dp", s.n, s.gateWidth())
@@ -104,11 +133,14 @@ func cut(t tensor.Tensor, n, w int) tensor.Tensor {
 
 // first is the memory for n token rows, u neuron rows and w neurons a token.
 func (m neuronMemory) first(n, u, w int) neuronMemory {
-	for _, rows := range []*tensor.Tensor{&m.k, &m.v, &m.k16, &m.v16, &m.dk, &m.dv} {
-		*rows = cut(*rows, u, rows.Width())
+	for _, all := range []*parts{&m.rows, &m.rows16, &m.drows} {
+		for p, t := range all {
+			all[p] = cut(t, u, t.Width())
+		}
 	}
-	m.ids, m.experts = cut(m.ids, n, w), cut(m.experts, n, w)
-	m.u, m.c, m.z, m.dz, m.dc = cut(m.u, n, w), cut(m.c, n, w), cut(m.z, n, w), cut(m.dz, n, w), cut(m.dc, n, w)
+	for _, t := range []*tensor.Tensor{&m.ids, &m.experts, &m.u, &m.c, &m.z, &m.s, &m.a, &m.dz, &m.dc} {
+		*t = cut(*t, n, w)
+	}
 	return m
 }
 
@@ -130,9 +162,9 @@ func (b *neurons) Forward(y, x tensor.Tensor) {
 		m := b.bring(n, from)
 		b.activate(m, c, x)
 		if b.shared {
-			b.dev.MatMul(y, m.z, m.v, tensor.MatMulOpts{Accumulate: true}) // y += z·V
+			b.dev.MatMul(y, m.z, m.rows[param.Value], tensor.MatMulOpts{Accumulate: true}) // y += z·V
 		} else {
-			b.dev.RowAdd(y, m.z, m.v, m.ids) // y_t += Σ z_i v_i
+			b.dev.RowAdd(y, m.z, m.rows[param.Value], m.ids) // y_t += Σ z_i v_i
 		}
 	}
 }
@@ -162,17 +194,32 @@ func (b *neurons) gating(p tensor.Tensor, n int) tensor.Tensor {
 	return g
 }
 
-// activate computes u, c and z of the rows brought in, with the gates p.
+// activate computes u, c and z, with swiglu s and a too, of the rows brought in,
+// with the gates p.
 func (b *neurons) activate(m neuronMemory, p, x tensor.Tensor) {
-	if b.shared {
-		b.dev.MatMul(m.u, x, m.k, tensor.MatMulOpts{TransB: true}) // u = h·Kᵀ
-	} else {
-		b.dev.RowDots(m.u, x, m.k, m.ids) // u_i = k_i·h_t
-	}
+	b.meet(m.u, param.Key, m, x) // u_i = k_i·h_t
 	if b.gated() {
 		b.dev.Pick(m.c, p, m.experts) // c_i = p_e(i)
 	}
-	b.dev.GatedReLU(m.z, m.u, m.c) // z = relu(c·u)
+	if !b.swiglu {
+		b.dev.GatedReLU(m.z, m.u, m.c) // z = relu(c·u)
+		return
+	}
+	b.meet(m.s, param.Gate, m, x) // s_i = g_i·h_t
+	if b.gated() {
+		b.dev.Mul(m.a, m.s, m.c) // a = c·s
+	}
+	b.dev.SwiGLU(m.z, m.a, m.u) // z = silu(a)·u
+}
+
+// meet is the product of one vector of every neuron brought in with the inputs
+// of the tokens that use it.
+func (b *neurons) meet(to tensor.Tensor, p param.Part, m neuronMemory, x tensor.Tensor) {
+	if b.shared {
+		b.dev.MatMul(to, x, m.rows[p], tensor.MatMulOpts{TransB: true}) // h·Kᵀ
+	} else {
+		b.dev.RowDots(to, x, m.rows[p], m.ids) // k_i·h_t
+	}
 }
 
 // Backward mirrors Forward. Nothing is routed or picked again: the rows are
@@ -213,31 +260,50 @@ func (b *neurons) Backward(dx, dy, x tensor.Tensor) {
 // rowGrads computes the gradients of the rows brought in and adds what flows
 // through them to dx.
 func (b *neurons) rowGrads(m neuronMemory, dx, dy, x tensor.Tensor) {
-	dev := b.dev
-	du := m.dz
+	b.outer(m.drows[param.Value], m.z, dy, m) // dv_i = Σ_t z_ti dy_t
 	if b.shared {
-		dev.MatMul(m.dv, m.z, dy, tensor.MatMulOpts{TransA: true}) // dV = zᵀ·dy
-		dev.MatMul(m.dz, dy, m.v, tensor.MatMulOpts{TransB: true}) // dz = dy·Vᵀ
-		dev.GatedReLUGrad(du, m.dc, m.dz, m.u, m.c)                // du = dz·c, dc = dz·u where c·u > 0
-		if b.keys {
-			dev.MatMul(m.dk, du, x, tensor.MatMulOpts{TransA: true}) // dK = duᵀ·h
-		}
-		if !dx.None() {
-			dev.MatMul(dx, du, m.k, tensor.MatMulOpts{Accumulate: true}) // dh += du·K
-		}
+		b.dev.MatMul(m.dz, dy, m.rows[param.Value], tensor.MatMulOpts{TransB: true}) // dz = dy·Vᵀ
+	} else {
+		b.dev.RowDots(m.dz, dy, m.rows[param.Value], m.ids) // dz_ti = v_i·dy_t
+	}
+	if !b.swiglu {
+		b.dev.GatedReLUGrad(m.dz, m.dc, m.dz, m.u, m.c) // du = dz·c, dc = dz·u where c·u > 0
+		b.inward(param.Key, m.dz, m, dx, x)
 		return
 	}
-	dev.Fill(m.dv, 0)
-	dev.RowOuter(m.dv, m.z, dy, m.ids)          // dv_i = Σ_t z_ti dy_t
-	dev.RowDots(m.dz, dy, m.v, m.ids)           // dz_ti = v_i·dy_t
-	dev.GatedReLUGrad(du, m.dc, m.dz, m.u, m.c) // du = dz·c, dc = dz·u where c·u > 0
-	if b.keys {
-		dev.Fill(m.dk, 0)
-		dev.RowOuter(m.dk, du, x, m.ids) // dk_i = Σ_t du_ti h_t
+	da, du := m.dz, m.z // z has been used
+	b.dev.SwiGLUGrad(da, du, m.dz, m.a, m.u)
+	b.inward(param.Key, du, m, dx, x)
+	if b.gated() {
+		b.dev.Mul(m.dc, da, m.s) // dc = da·s
+		b.dev.Mul(da, da, m.c)   // ds = da·c
 	}
-	if !dx.None() {
-		dev.RowAdd(dx, du, m.k, m.ids) // dh_t += Σ du_ti k_i
+	b.inward(param.Gate, da, m, dx, x)
+}
+
+// inward carries du, the gradient of the products of one vector with the inputs,
+// to that vector and to dx.
+func (b *neurons) inward(p param.Part, du tensor.Tensor, m neuronMemory, dx, x tensor.Tensor) {
+	if b.trains(p) {
+		b.outer(m.drows[p], du, x, m) // dk_i = Σ_t du_ti h_t
 	}
+	switch {
+	case dx.None():
+	case b.shared:
+		b.dev.MatMul(dx, du, m.rows[p], tensor.MatMulOpts{Accumulate: true}) // dh += du·K
+	default:
+		b.dev.RowAdd(dx, du, m.rows[p], m.ids) // dh_t += Σ du_ti k_i
+	}
+}
+
+// outer is drows_i = Σ_t z_ti x_t over the tokens that use neuron i.
+func (b *neurons) outer(drows, z, x tensor.Tensor, m neuronMemory) {
+	if b.shared {
+		b.dev.MatMul(drows, z, x, tensor.MatMulOpts{TransA: true}) // zᵀ·x
+		return
+	}
+	b.dev.Fill(drows, 0)
+	b.dev.RowOuter(drows, z, x, m.ids)
 }
 
 // routerGrad carries dp, the gradient of the gates p, to the router and to dx.
@@ -268,11 +334,11 @@ func (b *neurons) part(from int) []int32 {
 	return b.union[from:min(from+b.buffer, b.used)]
 }
 
-// routerScale is how much larger a router row is than the mean key of its
-// expert, as the authors initialise it.
+// routerScale is how much larger a router row is than the mean scored vector of
+// its expert, as the authors initialise it.
 const routerScale = 50
 
-// init draws the keys, each row from its own stream, and derives the router.
+// init draws keys and gates, each row from its own stream, and derives the router.
 // Values are 0.
 func (b *neurons) init(seed uint64) {
 	b.pool.Run(b.m, &keyTask{b: b, seed: seed})
@@ -281,7 +347,7 @@ func (b *neurons) init(seed uint64) {
 		row := router[e*b.d : (e+1)*b.d]
 		from, to := e*b.each, min((e+1)*b.each, b.m)
 		for i := from; i < to; i++ {
-			b.table.Key(key, i)
+			b.table.Row(key, b.scored(), i)
 			b.pool.Level().Axpy(routerScale/float32(to-from), key, row)
 		}
 	}
@@ -295,5 +361,9 @@ type keyTask struct {
 
 // Do draws row i.
 func (k *keyTask) Do(i, _ int) {
-	k.b.table.SetKey(i, normal(k.b.d, meftKeys.stream(k.seed, k.b.block, i)))
+	b := k.b
+	b.table.SetRow(param.Key, i, normal(b.d, meftKeys.stream(k.seed, b.block, i)))
+	if b.swiglu {
+		b.table.SetRow(param.Gate, i, normal(b.d, meftGates.stream(k.seed, b.block, i)))
+	}
 }

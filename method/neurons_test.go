@@ -28,7 +28,7 @@ func newBench(t *testing.T, change func(f *MEFT)) *bench {
 	b.m = modelOn(t, b.Device, f, model.Size{Rows: 9, Context: 9, Grad: true})
 	t.Cleanup(func() { f.Close() })
 	for _, n := range f.branches {
-		for _, x := range [][]float32{n.table.K, n.table.V} {
+		for _, x := range [][]float32{n.table.K, n.table.V, n.table.G} {
 			for i := range x {
 				x[i] = float32(b.r.NormFloat64())
 			}
@@ -58,13 +58,17 @@ func (b *bench) forward(t *testing.T, n *neurons, x tensor.Tensor) []float64 {
 // writes it, in float64.
 func TestOutputFollowsTheFormula(t *testing.T) {
 	for _, share := range []string{ShareToken, ShareUnion} {
-		for _, gate := range []string{GateLogit, GateNone, GateSoftmax} {
-			b := newBench(t, func(f *MEFT) { f.Share, f.Gate = share, gate })
+		for _, gate := range []string{GateLogit, GateNone, GateSoftmax, SwiGLU} {
+			b := newBench(t, func(f *MEFT) {
+				if f.Share, f.Gate = share, gate; gate == SwiGLU {
+					f.Gate, f.Activation = GateLogit, SwiGLU
+				}
+			})
 			n := b.f.branches[0]
 			xt := testTensor(t, b.Device, 9, n.d)
 			x := b.fill(xt)
 			got := b.forward(t, n, xt)
-			want := plainOutput(n, x, b.Read(n.router.W), share, gate)
+			want := plainOutput(n, x, b.Read(n.router.W), share, n.gate)
 			for i := range want {
 				if math.Abs(got[i]-want[i]) > 1e-12*(1+math.Abs(want[i])) {
 					t.Fatalf("%s, %s: output %d is %v, wants %v", share, gate, i, got[i], want[i])
@@ -100,7 +104,7 @@ func plainOutput(n *neurons, x, router []float64, share, gate string) []float64 
 		for i := range n.m {
 			e := i / n.each
 			w := map[string]float64{GateLogit: g[e], GateNone: 1, GateSoftmax: math.Exp(g[e]) / sum}[gate]
-			a := w * dot(h, n.table.K[i*d:(i+1)*d])
+			a := w * dot(h, n.table.Range(n.scored(), i, i+1).F32)
 			score[t] = append(score[t], a)
 			if candidates[i] = a; !slices.Contains(probed, int32(e)) {
 				candidates[i] = math.Inf(-1)
@@ -117,8 +121,13 @@ func plainOutput(n *neurons, x, router []float64, share, gate string) []float64 
 			if share == ShareToken && !slices.Contains(kept[t], i) || !used[i] {
 				continue
 			}
+			a := score[t][i]
+			z := max(a, 0)
+			if n.swiglu {
+				z = a / (1 + math.Exp(-a)) * dot(x[t*d:(t+1)*d], n.table.K[int(i)*d:(int(i)+1)*d])
+			}
 			for c := range d {
-				y[t*d+c] += max(score[t][i], 0) * float64(n.table.V[int(i)*d+c])
+				y[t*d+c] += z * float64(n.table.V[int(i)*d+c])
 			}
 		}
 	}

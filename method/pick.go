@@ -159,7 +159,7 @@ func (p *picker) scoreExpert(worker, e int, pairs []int32, work []float32) {
 	end := min((e+1)*p.each, p.m)
 	for from := e * p.each; from < end; from += keyBlock {
 		n := min(keyBlock, end-from)
-		rows := p.b.table.KeyRows(from, from+n)
+		rows := p.b.table.Range(p.scored(), from, from+n)
 		keys := simd.Mat{F32: rows.F32, BF16: rows.BF16, Stride: p.d}
 		p.pool.MatMulOn(worker, simd.NT, len(pairs), n, p.d, 1, simd.Mat{F32: x, Stride: p.d}, keys, s, n, false)
 		for j, pair := range pairs {

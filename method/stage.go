@@ -18,21 +18,21 @@ type stage struct {
 	slots [2]slot
 	next  int
 
-	dk, dv  []float32 // [buffer, d] gradients on their way back
+	back    [param.Parts][]float32 // [buffer, d] gradients on their way back; nil where a part is not trained
 	pending struct {
-		table  *param.Table
-		ids    []int32
-		dk, dv tensor.Ticket
+		table   *param.Table
+		ids     []int32
+		tickets [param.Parts]tensor.Ticket
 	}
 }
 
 // slot is the host side of one chunk of rows.
 type slot struct {
-	k, v    param.Rows // [buffer, d]
-	ids     []int32    // [n, top], of chunks that are not the whole union
-	experts []int32    // [n, w]; see neuronMemory
-	tickets [4]tensor.Ticket
-	busy    bool         // tickets are to be awaited
+	rows    [param.Parts]param.Rows // [buffer, d]
+	ids     []int32                 // [n, top], of chunks that are not the whole union
+	experts []int32                 // [n, w]; see neuronMemory
+	tickets [param.Parts + 2]tensor.Ticket
+	sent    int          // tickets that are to be awaited
 	table   *param.Table // whose rows were gathered ahead, nil for none
 }
 
@@ -40,8 +40,9 @@ func newStage(a *tensor.Arena, dev tensor.Device, s sizes) *stage {
 	st := &stage{sizes: s, dev: dev}
 	for i, name := range [2]string{"even", "odd"} {
 		a, p := a.Sub(name), &st.slots[i]
-		p.k = param.NewRows(a, "k", tensor.Pinned, s.master, s.buffer*s.d)
-		p.v = param.NewRows(a, "v", tensor.Pinned, s.master, s.buffer*s.d)
+		for _, part := range s.vectors() {
+			p.rows[part] = param.NewRows(a, partNames[part], tensor.Pinned, s.master, s.buffer*s.d)
+		}
 		if !s.shared && s.buffer < s.most {
 			p.ids = a.Int32("ids", tensor.Pinned, s.n*s.top)
 		}
@@ -49,10 +50,9 @@ func newStage(a *tensor.Arena, dev tensor.Device, s sizes) *stage {
 			p.experts = a.Int32("experts", tensor.Pinned, s.n*s.wide())
 		}
 	}
-	if s.grad {
-		st.dv = a.Float32("dv", tensor.Pinned, s.buffer*s.d)
-		if s.keys {
-			st.dk = a.Float32("dk", tensor.Pinned, s.buffer*s.d)
+	for _, part := range s.vectors() {
+		if s.trains(part) {
+			st.back[part] = a.Float32("d"+partNames[part], tensor.Pinned, s.buffer*s.d)
 		}
 	}
 	return st
@@ -61,14 +61,22 @@ func newStage(a *tensor.Arena, dev tensor.Device, s sizes) *stage {
 // load gathers rows ids of a table into the next slot, ahead of their use.
 func (s *stage) load(t *param.Table, ids []int32) {
 	p := &s.slots[s.next]
-	if p.busy {
-		for _, k := range p.tickets {
-			s.dev.Await(k)
-		}
-		p.busy = false
+	for _, k := range p.tickets[:p.sent] {
+		s.dev.Await(k)
 	}
-	t.Gather(p.k.First(len(ids)*s.d), p.v.First(len(ids)*s.d), ids)
+	p.sent = 0
+	t.Gather(p.first(len(ids)*s.d), ids)
 	p.table = t
+}
+
+// first is the first n numbers of every vector.
+func (p *slot) first(n int) (rows [param.Parts]param.Rows) {
+	for part, r := range p.rows {
+		if r.F32 != nil || r.BF16 != nil {
+			rows[part] = r.First(n)
+		}
+	}
+	return rows
 }
 
 // drop forgets rows that were gathered ahead.
@@ -96,31 +104,36 @@ func (b *neurons) bring(n, from int) neuronMemory {
 	}
 	p := s.take(b.table, ids)
 	m := b.mem.first(n, u, w)
-	k, v := m.k, m.v
-	if !m.k16.None() {
-		k, v = m.k16, m.v16
+	arrive := m.rows
+	if b.master == param.SplitMaster {
+		arrive = m.rows16
 	}
-	p.tickets[0] = s.dev.Upload(k, p.k.First(u*b.d).Bytes())
-	p.tickets[1] = s.dev.Upload(v, p.v.First(u*b.d).Bytes())
-	b.counts.UpBytes += k.Bytes() + v.Bytes()
-	p.tickets[2], p.tickets[3] = p.tickets[1], p.tickets[1]
+	p.sent = 0
+	for _, part := range b.vectors() {
+		b.send(p, arrive[part], p.rows[part].First(u*b.d).Bytes())
+	}
 	if !b.shared {
-		p.tickets[2] = s.dev.Upload(m.ids, tensor.Bytes(b.places(p, n, from, u)))
-		b.counts.UpBytes += m.ids.Bytes()
+		b.send(p, m.ids, tensor.Bytes(b.places(p, n, from, u)))
 	}
 	if b.gated() {
-		p.tickets[3] = s.dev.Upload(m.experts, tensor.Bytes(b.owners(p, n, from, u)))
-		b.counts.UpBytes += m.experts.Bytes()
+		b.send(p, m.experts, tensor.Bytes(b.owners(p, n, from, u)))
 	}
-	for _, t := range p.tickets {
+	for _, t := range p.tickets[:p.sent] {
 		s.dev.After(t)
 	}
-	p.busy = true
-	if !m.k16.None() {
-		s.dev.Convert(m.k, m.k16)
-		s.dev.Convert(m.v, m.v16)
+	if b.master == param.SplitMaster {
+		for _, part := range b.vectors() {
+			s.dev.Convert(m.rows[part], m.rows16[part])
+		}
 	}
 	return m
+}
+
+// send starts a copy from a slot to the device.
+func (b *neurons) send(p *slot, to tensor.Tensor, from []byte) {
+	p.tickets[p.sent] = b.dev.Upload(to, from)
+	p.sent++
+	b.counts.UpBytes += to.Bytes()
 }
 
 // places are the picks as places among u rows from place from of the union, -1
@@ -189,12 +202,11 @@ func (s *stage) returnGrads(b *neurons, m neuronMemory, from int) {
 	ids := b.part(from)
 	g := &s.pending
 	g.table, g.ids = b.table, ids
-	g.dv = s.dev.Download(tensor.Bytes(s.dv[:len(ids)*s.d]), m.dv)
-	g.dk = g.dv
-	b.counts.DownBytes += m.dv.Bytes()
-	if s.keys {
-		g.dk = s.dev.Download(tensor.Bytes(s.dk[:len(ids)*s.d]), m.dk)
-		b.counts.DownBytes += m.dk.Bytes()
+	for _, part := range s.vectors() {
+		if s.trains(part) {
+			g.tickets[part] = s.dev.Download(tensor.Bytes(s.back[part][:len(ids)*s.d]), m.drows[part])
+			b.counts.DownBytes += m.drows[part].Bytes()
+		}
 	}
 }
 
@@ -205,8 +217,11 @@ func (s *stage) settle() {
 	if g.table == nil {
 		return
 	}
-	s.dev.Await(g.dv)
-	s.dev.Await(g.dk)
-	g.table.ScatterAdd(g.ids, s.dk, s.dv)
+	for _, part := range s.vectors() {
+		if s.trains(part) {
+			s.dev.Await(g.tickets[part])
+		}
+	}
+	g.table.ScatterAdd(g.ids, s.back)
 	g.table = nil
 }

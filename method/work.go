@@ -54,9 +54,10 @@ func (f *MEFT) Work(c model.Config, tokens, batches int) Work {
 	if f.Idle == param.Moving {
 		touched = float64(s.m)
 	}
-	trained, kept := 2*d, 14*d // numbers of a neuron; forward 4, backward with u again 10
+	neuron := float64(len(s.vectors())) * d                                   // numbers
+	trained, kept := neuron, float64(s.perNeuron(6)+2*(len(s.vectors())-1))*d // products with the inputs are made again in the backward pass
 	if !s.keys {
-		trained, kept = d, 12*d
+		trained = d
 	}
 	if s.shared {
 		kept *= union
@@ -81,7 +82,7 @@ func (f *MEFT) Work(c model.Config, tokens, batches int) Work {
 		moment, form = 1+4.0/256, form+byteCost
 	}
 	// What is copied is read and written; a step reads gradients twice, for the norm.
-	batch := union * (2*d*up*(4+4) + trained*4*(2+2))
+	batch := union * (neuron*up*(4+4) + trained*4*(2+2))
 	step := touched * trained * (4 + 4 + 2*(4+2*moment))
 	n, b := float64(len(layers)), float64(batches)
 	return Work{Ops: n * (b*t*ops + touched*trained*form), Bytes: n * (b*batch + step)}

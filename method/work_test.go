@@ -34,6 +34,8 @@ func TestWorkOfAStepIsThatCountedByHand(t *testing.T) {
 			Work{2 * 8 * (scores + 16*12*16*24 + router), 2 * (2*hit*(1024+256) + 96*16*32)}},
 		"union": {func(f *MEFT) { f.Share = "union" }, 1,
 			Work{2 * 4 * (scores + 14*16*hit + router + 4*16*8), 2 * hit * (1024 + 512 + 1024)}},
+		"swiglu": {func(f *MEFT) { f.Activation = SwiGLU }, 1,
+			Work{2 * 4 * (scores + 16*22*16*24 + router + 4*16*3), 2 * hit * (3*16*4*8 + 48*4*4 + 48*32)}},
 		"all of one expert": {func(f *MEFT) { f.Neurons, f.TopK, f.Experts, f.Probe, f.Gate, f.Layers = 8, 8, 1, 1, "none", "1" }, 1,
 			Work{4 * (8*2096 + 16*14*16*8), 8 * (1024 + 512 + 1024)}},
 	} {

@@ -27,7 +27,7 @@ func BenchmarkStep(b *testing.B) {
 			}
 			g := make([]float32, rows*dim)
 			randomize(rand.New(rand.NewPCG(1, 1)), g)
-			tab.ScatterAdd(ids, g, g)
+			tab.ScatterAdd(ids, [Parts][]float32{g, g})
 			step := 0
 			for b.Loop() {
 				tab.Step(step, testAdamW(), testRate, 1)

@@ -171,7 +171,7 @@ func TestFormsFollowTheFloat32Trajectory(t *testing.T) {
 		start, mean := randoms(r, rows*dim), randoms(r, rows*dim)
 		for _, tab := range tables {
 			for id := range rows {
-				tab.SetKey(id, start[id*dim:])
+				tab.SetRow(Key, id, start[id*dim:])
 			}
 		}
 		for step := range steps {
@@ -184,7 +184,7 @@ func TestFormsFollowTheFloat32Trajectory(t *testing.T) {
 			}
 			for _, tab := range tables {
 				tab.ZeroGrad()
-				tab.ScatterAdd(ids, g, g)
+				tab.ScatterAdd(ids, [Parts][]float32{g, g})
 				tab.Step(step, testAdamW(), testRate, 1)
 			}
 		}
@@ -257,7 +257,7 @@ func TestFormsSurviveFiles(t *testing.T) {
 		g := randoms(r, rows*dim)
 		step := func(tab *Table, n int) {
 			tab.ZeroGrad()
-			tab.ScatterAdd(all(rows), g, g)
+			tab.ScatterAdd(all(rows), [Parts][]float32{g, g})
 			tab.Step(n, testAdamW(), testRate, 1)
 		}
 		step(one, 0)

@@ -72,7 +72,11 @@ func (s *Set) Parameters() int64 {
 		n += int64(d.W.Len())
 	}
 	for _, t := range s.Tables {
-		n += 2 * int64(t.Rows) * int64(t.Dim)
+		for i := range t.parts {
+			if t.parts[i].there {
+				n += int64(t.Rows) * int64(t.Dim)
+			}
+		}
 	}
 	return n
 }

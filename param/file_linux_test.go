@@ -109,8 +109,8 @@ func TestTableTakesFromTheFileWhatThePlanSays(t *testing.T) {
 		}
 		x := make([]float32, 70)
 		x[3] = 7
-		tab.SetKey(49, x)
-		tab.Key(x, 49)
+		tab.SetRow(Key, 49, x)
+		tab.Row(x, Key, 49)
 		if x[3] != 7 {
 			t.Errorf("%+v: key 49 is %v", o, x[:5])
 		}

@@ -24,17 +24,16 @@ func TestFewGradientRowsGiveTheSameBits(t *testing.T) {
 		for range 2 {
 			n := min(len(ids), 1+r.IntN(few))
 			dk, dv := randoms(r, n*dim), randoms(r, n*dim)
-			whole.ScatterAdd(ids[:n], dk, dv)
-			part.ScatterAdd(ids[:n], dk, dv)
+			whole.ScatterAdd(ids[:n], [Parts][]float32{dk, dv})
+			part.ScatterAdd(ids[:n], [Parts][]float32{dk, dv})
 		}
 		if a, b := whole.SumSquares(), part.SumSquares(); a != b || whole.Touched() != part.Touched() {
 			t.Fatalf("step %d: %v of %d rows, wants %v of %d", step, b, part.Touched(), a, whole.Touched())
 		}
 		for _, id := range ids {
-			ak, av := whole.Gradient(id)
-			bk, bv := part.Gradient(id)
-			same(t, "gradient of keys", bk, ak)
-			same(t, "gradient of values", bv, av)
+			a, b := whole.Gradient(id), part.Gradient(id)
+			same(t, "gradient of keys", b[Key], a[Key])
+			same(t, "gradient of values", b[Value], a[Value])
 		}
 		whole.Step(step, testAdamW(), testRate, 1)
 		part.Step(step, testAdamW(), testRate, 1)
@@ -56,12 +55,12 @@ func TestFewGradientRowsGiveTheSameBits(t *testing.T) {
 func TestMoreGradientsThanRoomPanics(t *testing.T) {
 	tab := newTable(t, 50, 2, TableOptions{Grads: 3})
 	g := make([]float32, 20)
-	tab.ScatterAdd([]int32{4, 9, 30}, g, g)
-	tab.ScatterAdd([]int32{4, 9}, g, g) // those rows have their room already
+	tab.ScatterAdd([]int32{4, 9, 30}, [Parts][]float32{g, g})
+	tab.ScatterAdd([]int32{4, 9}, [Parts][]float32{g, g}) // those rows have their room already
 	defer func() {
 		if recover() == nil {
 			t.Error("a fourth row went through")
 		}
 	}()
-	tab.ScatterAdd([]int32{31}, g, g)
+	tab.ScatterAdd([]int32{31}, [Parts][]float32{g, g})
 }

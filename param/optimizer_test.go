@@ -40,7 +40,7 @@ func (s small) train(t *testing.T, from, to int) {
 		ids := []int32{int32(step % 50), int32(step%50) + 50}[:1]
 		g := make([]float32, 4)
 		fill(g, float32(math.Cos(float64(step))))
-		s.table.ScatterAdd(ids, g, g)
+		s.table.ScatterAdd(ids, [Parts][]float32{g, g})
 		if _, err := s.opt.Norm(); err != nil {
 			t.Fatal(err)
 		}
@@ -50,9 +50,9 @@ func (s small) train(t *testing.T, from, to int) {
 
 func TestNormIsOfAllGradients(t *testing.T) {
 	s := newSmall(t, Lazy)
-	fill(s.set.Dense[0].D.Float32(), 2)                                       // 8 · 4
-	fill(s.set.Dense[1].D.Float32(), 1)                                       // 3 · 1
-	s.table.ScatterAdd([]int32{7}, []float32{1, 1, 1, 1}, make([]float32, 4)) // 4
+	fill(s.set.Dense[0].D.Float32(), 2)                                                         // 8 · 4
+	fill(s.set.Dense[1].D.Float32(), 1)                                                         // 3 · 1
+	s.table.ScatterAdd([]int32{7}, [Parts][]float32{[]float32{1, 1, 1, 1}, make([]float32, 4)}) // 4
 	if got, err := s.opt.Norm(); err != nil || got != math.Sqrt(32+3+4) {
 		t.Errorf("norm is %v, %v; wants the root of 39", got, err)
 	}
@@ -115,8 +115,8 @@ func TestStepAllocatesNothing(t *testing.T) {
 		step := 0
 		if n := testing.AllocsPerRun(20, func() {
 			s.opt.ZeroGrad()
-			s.table.Gather(Rows{F32: g}, Rows{F32: g}, ids)
-			s.table.ScatterAdd(ids, g, g)
+			s.table.Gather([Parts]Rows{Rows{F32: g}, Rows{F32: g}}, ids)
+			s.table.ScatterAdd(ids, [Parts][]float32{g, g})
 			if _, err := s.opt.Norm(); err != nil {
 				t.Fatal(err)
 			}

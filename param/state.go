@@ -149,7 +149,7 @@ func (b Blob) check(x []byte) {
 }
 
 // Weights are all values of the set: each Dense under its own name, each table
-// as name.key and name.value [rows, dim].
+// as name.key and name.value, and with gates name.gate, [rows, dim].
 func (s *Set) Weights() []Blob {
 	var out []Blob
 	for _, d := range s.Dense {
@@ -158,8 +158,11 @@ func (s *Set) Weights() []Blob {
 		out = append(out, b)
 	}
 	for _, t := range s.Tables {
-		out = append(out, t.blobs("key", &t.keys.w)...)
-		out = append(out, t.blobs("value", &t.values.w)...)
+		for i := range t.parts {
+			if t.parts[i].there {
+				out = append(out, t.blobs(partNames[i], &t.parts[i].w)...)
+			}
+		}
 	}
 	return out
 }
@@ -180,11 +183,10 @@ func (s *Set) Moments() []Blob {
 		}
 	}
 	for _, t := range s.Tables {
-		for i, h := range [2]*half{&t.keys, &t.values} {
-			if h.trained {
-				part := [2]string{"key", "value"}[i]
-				out = append(out, t.blobs(part+".m", &h.m)...)
-				out = append(out, t.blobs(part+".v", &h.v)...)
+		for i := range t.parts {
+			if h := &t.parts[i]; h.trained {
+				out = append(out, t.blobs(partNames[i]+".m", &h.m)...)
+				out = append(out, t.blobs(partNames[i]+".v", &h.v)...)
 			}
 		}
 		if t.steps != nil {

@@ -32,9 +32,24 @@ const (
 // Valid reports whether i is one of the treatments.
 func (i Idle) Valid() bool { return i == Lazy || i == Moving || i == Replay }
 
+// Part is one of the vectors of a neuron.
+type Part uint8
+
+// The vectors of a neuron.
+const (
+	Key   Part = iota // meets the input
+	Value             // is added to the output
+	Gate              // meets the input as well, of gated neurons only
+	Parts
+)
+
+// partNames are the names of the vectors, in files and ledgers.
+var partNames = [Parts]string{"key", "value", "gate"}
+
 // TableOptions say how a table is trained.
 type TableOptions struct {
 	Idle       Idle       // "" stands for Lazy
+	Gated      bool       // neurons have a Gate
 	Fixed      bool       // not trained: no gradients, no moments
 	FrozenKeys bool       // only values are trained
 	Master     Master     // "" stands for WholeMaster
@@ -43,29 +58,30 @@ type TableOptions struct {
 	Pool       *simd.Pool // for the work on rows; nil for the calling goroutine alone
 }
 
-// half is the keys or the values of a table, [rows, dim].
-type half struct {
+// part is one vector of every neuron of a table, [rows, dim].
+type part struct {
 	w    cells
 	d    []float32 // [grads, dim] gradients of touched rows
 	m, v cells     // AdamW moments
 
+	there   bool // the table has such a part
 	trained bool // there are d, m and v
 }
 
-// Table is a wide two-layer adapter in host memory: y = V·f(K·x). A neuron is
-// one row of K and one row of V, so bringing it in is two contiguous copies. A
+// Table is a wide two-layer adapter in host memory: y = V·f(K·x), or with gates
+// G y = V·(f(G·x)·(K·x)). A neuron is a row of each, so bringing it in is two or
+// three contiguous copies. A
 // step costs what the touched rows cost, but for a scan of a bit per row and
 // for Moving. Ids given to its methods are strictly ascending. It is not safe
 // for concurrent use.
 type Table struct {
 	Name      string
 	Rows, Dim int
-	K, V      []float32 // [rows, dim] values; nil while planning and with SplitMaster
+	K, V, G   []float32 // [rows, dim] numbers; nil while planning, with SplitMaster and without gates
 
 	o       TableOptions
 	level   simd.Level
-	keys    half
-	values  half
+	parts   [Parts]part
 	steps   []int32   // [rows] steps made by each row; nil for Moving
 	touched []int32   // [rows/32] one bit a row: it has a gradient
 	place   []int32   // [rows] which row of the gradients is a touched row's; nil where grads is rows: its own
@@ -79,10 +95,8 @@ type Table struct {
 	rate   func(step int) float32
 	scale  float32
 	ids    []int32
-	bufK   []float32 // gradients
-	bufV   []float32
-	outK   Rows // gathered rows
-	outV   Rows
+	buf    [Parts][]float32 // gradients
+	out    [Parts]Rows      // gathered rows
 	sums   [sumParts]float64
 	visits atomic.Int64 // rows a step or a replay has worked on
 }
@@ -105,9 +119,12 @@ func NewTable(a *tensor.Arena, name string, rows, dim int, o TableOptions) *Tabl
 		t.level = o.Pool.Level()
 	}
 	a = a.Sub(name)
-	t.keys = t.newHalf(a, "key", !o.Fixed && !o.FrozenKeys)
-	t.values = t.newHalf(a, "value", !o.Fixed)
-	t.K, t.V = t.keys.w.f32, t.values.w.f32
+	t.parts[Key] = t.newPart(a, Key, !o.Fixed && !o.FrozenKeys)
+	t.parts[Value] = t.newPart(a, Value, !o.Fixed)
+	if o.Gated {
+		t.parts[Gate] = t.newPart(a, Gate, !o.Fixed && !o.FrozenKeys)
+	}
+	t.K, t.V, t.G = t.parts[Key].w.f32, t.parts[Value].w.f32, t.parts[Gate].w.f32
 	if o.Fixed {
 		return t
 	}
@@ -122,31 +139,34 @@ func NewTable(a *tensor.Arena, name string, rows, dim int, o TableOptions) *Tabl
 	return t
 }
 
-func (t *Table) newHalf(a *tensor.Arena, part string, trained bool) half {
-	of := allocator{a, a.Bulk(), t.Rows, t.Dim, t.level}
-	h := half{w: of.master(part, t.o.Master), trained: trained}
+func (t *Table) newPart(a *tensor.Arena, which Part, trained bool) part {
+	of, name := allocator{a, a.Bulk(), t.Rows, t.Dim, t.level}, partNames[which]
+	p := part{w: of.master(name, t.o.Master), there: true, trained: trained}
 	if trained {
-		h.d = a.Float32(part+".grad", tensor.OnHost, t.grads*t.Dim)
-		h.m = of.moment(part+".m", t.o.Moments, signedCode)
-		h.v = of.moment(part+".v", t.o.Moments, rootCode)
+		p.d = a.Float32(name+".grad", tensor.OnHost, t.grads*t.Dim)
+		p.m = of.moment(name+".m", t.o.Moments, signedCode)
+		p.v = of.moment(name+".v", t.o.Moments, rootCode)
 	}
-	return h
+	return p
 }
 
-// SetKey gives row id of the keys its values, [dim].
-func (t *Table) SetKey(id int, x []float32) { t.keys.w.set(int32(id), x) }
+// SetRow gives a vector of row id its numbers, [dim].
+func (t *Table) SetRow(p Part, id int, x []float32) { t.parts[p].w.set(int32(id), x) }
 
-// Key copies row id of the keys to dst, [dim].
-func (t *Table) Key(dst []float32, id int) { t.keys.w.row(dst, int32(id)) }
+// Row copies a vector of row id to dst, [dim].
+func (t *Table) Row(dst []float32, p Part, id int) { t.parts[p].w.row(dst, int32(id)) }
 
-// KeyRows are rows [from, to) of the keys as Gather gives them, in place.
-func (t *Table) KeyRows(from, to int) Rows {
-	a, b := from*t.Dim, to*t.Dim
-	if w := &t.keys.w; w.f32 == nil {
+// Range is a vector of rows [from, to) as Gather gives them, in place.
+func (t *Table) Range(p Part, from, to int) Rows {
+	a, b, w := from*t.Dim, to*t.Dim, &t.parts[p].w
+	if w.f32 == nil {
 		return Rows{BF16: w.high[a:b]}
 	}
-	return Rows{F32: t.K[a:b]}
+	return Rows{F32: w.f32[a:b]}
 }
+
+// Has reports whether the rows have that vector.
+func (t *Table) Has(p Part) bool { return t.parts[p].there }
 
 // Fixed reports whether the table is not trained.
 func (t *Table) Fixed() bool { return t.o.Fixed }
@@ -203,12 +223,18 @@ func (t *Table) take(ids []int32, n int) {
 	t.ids = ids
 }
 
-// Gather copies rows ids of the keys to k and of the values to v, both
-// [len(ids), dim]. With Replay it first makes up for the steps those rows have
-// missed.
-func (t *Table) Gather(k, v Rows, ids []int32) {
-	t.take(ids, min(k.len(), v.len()))
-	t.outK, t.outV = k, v
+// Gather copies rows ids to to, by part, each [len(ids), dim]; to[Gate] is not
+// used without gates. With Replay it first makes up for the steps those rows
+// have missed.
+func (t *Table) Gather(to [Parts]Rows, ids []int32) {
+	n := to[Key].len()
+	for p := range t.parts {
+		if t.parts[p].there {
+			n = min(n, to[p].len())
+		}
+	}
+	t.take(ids, n)
+	t.out = to
 	t.each(len(ids), (*gatherTask)(t))
 }
 
@@ -223,24 +249,29 @@ func (g *gatherTask) Do(i, _ int) {
 		if t.o.Idle == Replay {
 			t.catchUp(id)
 		}
-		t.outK.copyRow(j, &t.keys.w, id)
-		t.outV.copyRow(j, &t.values.w, id)
+		for p := range t.parts {
+			if t.parts[p].there {
+				t.out[p].copyRow(j, &t.parts[p].w, id)
+			}
+		}
 	}
 }
 
-// ScatterAdd adds dk and dv, both [len(ids), dim], to the gradients of rows ids
-// and marks them as touched. dk is not read with FrozenKeys and may be nil. It
-// panics when more rows are touched than TableOptions.Grads says.
-func (t *Table) ScatterAdd(ids []int32, dk, dv []float32) {
-	if t.o.Fixed || dk == nil && !t.o.FrozenKeys {
-		panic(fmt.Sprintf("param: %s: gradient of a table that has none, or no gradient of keys", t.Name))
+// ScatterAdd adds d, by part, each [len(ids), dim], to the gradients of rows ids
+// and marks them as touched. Parts that are not trained are not read and may be
+// nil. It panics when more rows are touched than TableOptions.Grads says.
+func (t *Table) ScatterAdd(ids []int32, d [Parts][]float32) {
+	n := len(d[Value])
+	for p := range t.parts {
+		if t.parts[p].trained {
+			n = min(n, len(d[p]))
+		}
 	}
-	n := len(dv)
-	if dk != nil {
-		n = min(n, len(dk))
+	if t.o.Fixed {
+		panic(fmt.Sprintf("param: %s: gradient of a table that has none", t.Name))
 	}
 	t.take(ids, n)
-	t.bufK, t.bufV = dk, dv
+	t.buf = d
 	for _, id := range ids {
 		if t.hasGrad(id) {
 			continue
@@ -269,10 +300,11 @@ func (s *scatterTask) Do(i, _ int) {
 	for j := from; j < to; j++ {
 		id := t.ids[j]
 		more := t.hasGrad(id)
-		if t.keys.trained {
-			t.accumulate(t.grad(t.keys.d, id), t.bufK[j*t.Dim:(j+1)*t.Dim], more)
+		for p := range t.parts {
+			if t.parts[p].trained {
+				t.accumulate(t.grad(t.parts[p].d, id), t.buf[p][j*t.Dim:(j+1)*t.Dim], more)
+			}
 		}
-		t.accumulate(t.grad(t.values.d, id), t.bufV[j*t.Dim:(j+1)*t.Dim], more)
 	}
 }
 
@@ -284,16 +316,19 @@ func (t *Table) accumulate(dst, src []float32, more bool) {
 	}
 }
 
-// Gradient is the gradient of row id: views of dim elements, valid until the
-// next ZeroGrad. Both are nil where the row has none, dk also with FrozenKeys.
-func (t *Table) Gradient(id int32) (dk, dv []float32) {
+// Gradient is the gradient of row id by part: views of dim elements, valid until
+// the next ZeroGrad. All are nil where the row has none, and those of parts that
+// are not trained always.
+func (t *Table) Gradient(id int32) (d [Parts][]float32) {
 	if t.o.Fixed || !t.hasGrad(id) {
-		return nil, nil
+		return d
 	}
-	if t.keys.trained {
-		dk = t.grad(t.keys.d, id)
+	for p := range t.parts {
+		if t.parts[p].trained {
+			d[p] = t.grad(t.parts[p].d, id)
+		}
 	}
-	return dk, t.grad(t.values.d, id)
+	return d
 }
 
 // Touched is the number of rows that have a gradient.
@@ -332,10 +367,11 @@ func (s *sumTask) Do(i, _ int) {
 	for w := from; w < to; w++ {
 		for set := uint32(t.touched[w]); set != 0; set &= set - 1 {
 			id := int32(w*32 + bits.TrailingZeros32(set))
-			if t.keys.trained {
-				sum += t.level.SumSquares(t.grad(t.keys.d, id))
+			for p := range t.parts {
+				if t.parts[p].trained {
+					sum += t.level.SumSquares(t.grad(t.parts[p].d, id))
+				}
 			}
-			sum += t.level.SumSquares(t.grad(t.values.d, id))
 		}
 	}
 	t.sums[i] = sum

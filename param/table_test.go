@@ -82,7 +82,7 @@ func TestIdleSettingsAgreeWhenEveryRowIsTouched(t *testing.T) {
 		for step := range steps {
 			dk, dv := randoms(r, rows*dim), randoms(r, rows*dim)
 			tab.ZeroGrad()
-			tab.ScatterAdd(all(rows), dk, dv)
+			tab.ScatterAdd(all(rows), [Parts][]float32{dk, dv})
 			tab.Step(step, testAdamW(), testRate, 0.5)
 			o := testAdamW().opts(step, testRate(step), 0.5)
 			p := scalars(o)
@@ -133,13 +133,13 @@ func TestReplayEqualsMoving(t *testing.T) {
 				var k, v [2][]float32
 				for i, tab := range []*Table{moving, replay} {
 					k[i], v[i] = make([]float32, n), make([]float32, n)
-					tab.Gather(Rows{F32: k[i]}, Rows{F32: v[i]}, ids)
+					tab.Gather([Parts]Rows{Rows{F32: k[i]}, Rows{F32: v[i]}}, ids)
 				}
 				same(t, "gathered keys", k[1], k[0])
 				same(t, "gathered values", v[1], v[0])
 				dk, dv := randoms(r, n), randoms(r, n)
-				moving.ScatterAdd(ids, dk, dv)
-				replay.ScatterAdd(ids, dk, dv)
+				moving.ScatterAdd(ids, [Parts][]float32{dk, dv})
+				replay.ScatterAdd(ids, [Parts][]float32{dk, dv})
 			}
 			moving.Step(step, adam, testRate, 1)
 			replay.Step(step, adam, testRate, 1)
@@ -153,8 +153,8 @@ func TestReplayEqualsMoving(t *testing.T) {
 		replay.Flush()
 		same(t, "keys", replay.K, moving.K)
 		same(t, "values", replay.V, moving.V)
-		same(t, "moments", replay.values.m.f32, moving.values.m.f32)
-		same(t, "squares", replay.keys.v.f32, moving.keys.v.f32)
+		same(t, "moments", replay.parts[Value].m.f32, moving.parts[Value].m.f32)
+		same(t, "squares", replay.parts[Key].v.f32, moving.parts[Key].v.f32)
 	}
 }
 
@@ -223,7 +223,7 @@ func TestTableSimulation(t *testing.T) {
 			case 0, 1:
 				ids := some(r, rows, r.Float64()*0.3)
 				d := [2][]float32{randoms(r, len(ids)*dim), randoms(r, len(ids)*dim)}
-				tab.ScatterAdd(ids, d[0], d[1])
+				tab.ScatterAdd(ids, [Parts][]float32{d[0], d[1]})
 				truth.add(ids, d)
 			case 2:
 				scale := 0.25 + r.Float32()
@@ -260,8 +260,8 @@ func compareGrads(t *testing.T, tab *Table, truth *naive) {
 		t.Fatalf("%d rows touched, wants %d", tab.Touched(), touched)
 	}
 	for id, h := range truth.has {
-		dk, dv := tab.Gradient(int32(id))
-		for half, d := range [2][]float32{dk, dv} {
+		g := tab.Gradient(int32(id))
+		for half, d := range [2][]float32{g[Key], g[Value]} {
 			if !h && d != nil || h && len(d) != tab.Dim {
 				t.Fatalf("row %d, touched %v, has a gradient of %d elements", id, h, len(d))
 			}
@@ -285,7 +285,7 @@ func compareRows(t *testing.T, tab *Table, truth *naive, ids []int32, step int) 
 	for h := range got {
 		got[h] = make([]float32, len(ids)*tab.Dim)
 	}
-	tab.Gather(Rows{F32: got[0]}, Rows{F32: got[1]}, ids)
+	tab.Gather([Parts]Rows{Rows{F32: got[0]}, Rows{F32: got[1]}}, ids)
 	for h := range got {
 		for j, id := range ids {
 			for c := range tab.Dim {
@@ -311,7 +311,7 @@ func TestStepCostsTouchedRowsOnly(t *testing.T) {
 		for step := range 3 {
 			tab.visits.Store(0)
 			tab.ZeroGrad()
-			tab.ScatterAdd(ids, grad, grad)
+			tab.ScatterAdd(ids, [Parts][]float32{grad, grad})
 			tab.Step(step, testAdamW(), testRate, 1)
 			if got := tab.visits.Load(); got != want {
 				t.Errorf("%s: step %d worked on %d rows, wants %d", idle, step, got, want)
@@ -330,8 +330,8 @@ func TestThreadsDoNotChangeTheResult(t *testing.T) {
 		for range 2 {
 			ids := some(r, rows, 0.4)
 			dk, dv := randoms(r, len(ids)*dim), randoms(r, len(ids)*dim)
-			alone.ScatterAdd(ids, dk, dv)
-			shared.ScatterAdd(ids, dk, dv)
+			alone.ScatterAdd(ids, [Parts][]float32{dk, dv})
+			shared.ScatterAdd(ids, [Parts][]float32{dk, dv})
 		}
 		if a, b := alone.SumSquares(), shared.SumSquares(); a != b {
 			t.Errorf("norms %v and %v", a, b)
@@ -351,7 +351,7 @@ func TestFrozenKeysStayAndCostNothing(t *testing.T) {
 	tab := newTable(t, rows, dim, TableOptions{FrozenKeys: true})
 	randomize(r, tab.K)
 	before := slices.Clone(tab.K)
-	tab.ScatterAdd(all(rows), nil, randoms(r, rows*dim))
+	tab.ScatterAdd(all(rows), [Parts][]float32{nil, randoms(r, rows*dim)})
 	tab.Step(0, testAdamW(), testRate, 1)
 	same(t, "keys", tab.K, before)
 	if zero(tab.V) {
@@ -376,8 +376,8 @@ func TestBadIdsPanic(t *testing.T) {
 	buf := make([]float32, 100)
 	for _, ids := range [][]int32{{1, 1}, {2, 1}, {-1}, {10}} {
 		for name, call := range map[string]func(){
-			"gather":  func() { tab.Gather(Rows{F32: buf}, Rows{F32: buf}, ids) },
-			"scatter": func() { tab.ScatterAdd(ids, buf, buf) },
+			"gather":  func() { tab.Gather([Parts]Rows{Rows{F32: buf}, Rows{F32: buf}}, ids) },
+			"scatter": func() { tab.ScatterAdd(ids, [Parts][]float32{buf, buf}) },
 		} {
 			func() {
 				defer func() {

@@ -67,7 +67,8 @@ func (s *stepTask) Do(i, _ int) {
 func (t *Table) move(id int32, hasGrad bool, p *simd.AdamW, step int) {
 	t.visits.Add(1)
 	var w, m, v [block]float32
-	for i, h := range [2]*half{&t.keys, &t.values} {
+	for i := range t.parts {
+		h := &t.parts[i]
 		if !h.trained {
 			continue
 		}
@@ -79,8 +80,8 @@ func (t *Table) move(id int32, hasGrad bool, p *simd.AdamW, step int) {
 			t.level.AdamW(t.row(h.w.f32, id), g, t.row(h.m.f32, id), t.row(h.v.f32, id), p)
 			continue
 		}
-		// Row, step and moment give each block random bits of its own.
-		seed := uint64(id)<<34 ^ uint64(step)<<2 ^ uint64(i)<<1
+		// Row, step, part and moment give each block random bits of its own.
+		seed := uint64(id)<<34 ^ uint64(i>>1)<<33 ^ uint64(step)<<2 ^ uint64(i&1)<<1
 		for from := 0; from < t.Dim; from += block {
 			n := min(block, t.Dim-from)
 			w, m, v := h.w.at(w[:n], id, from), h.m.at(m[:n], id, from), h.v.at(v[:n], id, from)
@@ -109,8 +110,8 @@ func (t *Table) catchUp(id int32) {
 // resting reports whether a step without gradient and decay leaves row id as it
 // is: it never had a gradient.
 func (t *Table) resting(id int32) bool {
-	for _, h := range [2]*half{&t.keys, &t.values} {
-		if h.trained && !(h.m.zero(id) && h.v.zero(id)) {
+	for i := range t.parts {
+		if h := &t.parts[i]; h.trained && !(h.m.zero(id) && h.v.zero(id)) {
 			return false
 		}
 	}

@@ -103,6 +103,15 @@ func (d *Device) Add(dst, a, b tensor.Tensor) {
 	}
 }
 
+// Mul is tensor.Kernels.Mul.
+func (d *Device) Mul(dst, a, b tensor.Tensor) {
+	tensor.CheckSame("mul", dst, a, b)
+	to, y := f64(dst), f64(b)
+	for i, v := range f64(a) {
+		to[i] = v * y[i]
+	}
+}
+
 // Axpy is tensor.Kernels.Axpy.
 func (d *Device) Axpy(y tensor.Tensor, alpha float32, x tensor.Tensor) {
 	tensor.CheckSame("axpy", y, x)

@@ -181,6 +181,8 @@ type Kernels interface {
 
 	// Add: dst = a + b. dst may be a or b.
 	Add(dst, a, b Tensor)
+	// Mul: dst = a·b by element. dst may be a or b.
+	Mul(dst, a, b Tensor)
 	// Axpy: y += alpha·x.
 	Axpy(y Tensor, alpha float32, x Tensor)
 	// Fill sets every element of a F32 tensor.

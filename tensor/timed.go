@@ -36,6 +36,7 @@ const (
 	OpPickGrad
 	OpCrossEntropy
 	OpAdd
+	OpMul
 	OpAxpy
 	OpFill
 	OpConvert
@@ -50,7 +51,7 @@ const (
 var opNames = [Ops]string{
 	"matmul nt", "matmul nn", "matmul tn", "gather", "scatter", "scatter add", "rmsnorm", "rmsnorm grad", "add bias", "bias grad", "rope",
 	"attention", "attention grad", "swiglu", "swiglu grad", "act", "act grad", "dropout", "row dots", "row add", "row outer", "gated relu", "gated relu grad",
-	"softmax", "softmax grad", "pick", "pick grad", "cross entropy", "add", "axpy", "fill", "convert", "sum squares", "adamw", "upload", "download",
+	"softmax", "softmax grad", "pick", "pick grad", "cross entropy", "add", "mul", "axpy", "fill", "convert", "sum squares", "adamw", "upload", "download",
 }
 
 // String is the kind of work in words, as "matmul nt".
@@ -248,6 +249,12 @@ func (t *Timed) CrossEntropy(loss, logits, targets Tensor, scale float32) {
 func (t *Timed) Add(dst, a, b Tensor) {
 	defer t.done(OpAdd, time.Now())
 	t.Device.Add(dst, a, b)
+}
+
+// Mul is Kernels.Mul.
+func (t *Timed) Mul(dst, a, b Tensor) {
+	defer t.done(OpMul, time.Now())
+	t.Device.Mul(dst, a, b)
 }
 
 // Axpy is Kernels.Axpy.

@@ -80,6 +80,9 @@ func (s *suite) gradients(t *testing.T) {
 		}
 		checkTable(t, r, rnd, tab.Name+".key", tab.K, grads[tab.Name+".key"], tab)
 		checkTable(t, r, rnd, tab.Name+".value", tab.V, grads[tab.Name+".value"], tab)
+		if tab.G != nil {
+			checkTable(t, r, rnd, tab.Name+".gate", tab.G, grads[tab.Name+".gate"], tab)
+		}
 	}
 }
 
@@ -103,7 +106,7 @@ func checkDense(t *testing.T, r *Rig, rnd *rand.Rand, name string, w tensor.Tens
 
 func checkTable(t *testing.T, r *Rig, rnd *rand.Rand, name string, x []float32, grad []float64, tab *param.Table) {
 	t.Helper()
-	if f, ok := r.Method.(*method.MEFT); ok && f.FrozenKeys && &x[0] == &tab.K[0] {
+	if f, ok := r.Method.(*method.MEFT); ok && f.FrozenKeys && &x[0] != &tab.V[0] {
 		return
 	}
 	for _, i := range places(rnd, grad) {

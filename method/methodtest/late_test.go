@@ -117,6 +117,7 @@ func (l *late) CrossEntropy(loss, logits, targets tensor.Tensor, scale float32) 
 	l.push(func() { l.Device.CrossEntropy(loss, logits, targets, scale) })
 }
 func (l *late) Add(dst, a, b tensor.Tensor)       { l.push(func() { l.Device.Add(dst, a, b) }) }
+func (l *late) Mul(dst, a, b tensor.Tensor)       { l.push(func() { l.Device.Mul(dst, a, b) }) }
 func (l *late) Fill(dst tensor.Tensor, v float32) { l.push(func() { l.Device.Fill(dst, v) }) }
 func (l *late) Convert(dst, src tensor.Tensor)    { l.push(func() { l.Device.Convert(dst, src) }) }
 func (l *late) SumSquares(dst, x tensor.Tensor)   { l.push(func() { l.Device.SumSquares(dst, x) }) }

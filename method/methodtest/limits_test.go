@@ -42,42 +42,53 @@ func everyNeuron(share string) *method.MEFT {
 
 // asDense is MEFT with K = M, N = 1 and no gate beside the parallel adapter of
 // the same neurons, both on the reference device.
-func asDense(t *testing.T, share string) (sparse, dense *Rig) {
+func asDense(t *testing.T, share, activation string) (sparse, dense *Rig) {
 	f := everyNeuron(share)
+	f.Activation = activation
 	sparse = Build(t, &watch{Device: ref.New()}, "meft", f, grad(), 0.02)
-	dense = Build(t, &watch{Device: ref.New()}, "parallel", &method.Parallel{Bottleneck: f.Neurons, Activation: "relu", Layers: "all"}, grad(), 0.02)
+	dense = Build(t, &watch{Device: ref.New()}, "parallel", &method.Parallel{Bottleneck: f.Neurons, Activation: activation, Layers: "all"}, grad(), 0.02)
 	dense.Noise()
-	if n := copyWeights(sparse, dense); n != 6 {
-		t.Fatalf("%d parameters in common, wants keys and values of three blocks", n)
+	want := map[string]int{"relu": 6, method.SwiGLU: 9}[activation]
+	if n := copyWeights(sparse, dense); n != want {
+		t.Fatalf("%d parameters in common, wants keys and values, and gates, of three blocks", n)
 	}
 	return sparse, dense
 }
 
-func TestEveryNeuronUngatedIsTheParallelAdapter(t *testing.T) {
+// limits are the settings under which MEFT is the dense adapter.
+func limits(do func(share, activation string)) {
 	for _, share := range []string{method.ShareToken, method.ShareUnion} {
-		sparse, dense := asDense(t, share)
+		for _, activation := range []string{"relu", method.SwiGLU} {
+			do(share, activation)
+		}
+	}
+}
+
+func TestEveryNeuronUngatedIsTheParallelAdapter(t *testing.T) {
+	limits(func(share, activation string) {
+		sparse, dense := asDense(t, share, activation)
 		// Sums in another order of float64 numbers of size 1 to 10.
 		if a, b := sparse.loss(), dense.loss(); math.Abs(a-b) > 1e-12 {
-			t.Errorf("%s: loss %v, the parallel adapter's is %v", share, a, b)
+			t.Errorf("%s %s: loss %v, the parallel adapter's is %v", share, activation, a, b)
 		}
 		sparse.Pass(Batch())
 		dense.Pass(Batch())
 		SameGrads(t, sparse, dense, 0x1p-23) // rows come back as float32
-	}
+	})
 }
 
 func TestLazyTableTrainsAsTheParallelAdapter(t *testing.T) {
-	for _, share := range []string{method.ShareToken, method.ShareUnion} {
-		sparse, dense := asDense(t, share)
+	limits(func(share, activation string) {
+		sparse, dense := asDense(t, share, activation)
 		for step := range 4 {
 			a, b := sparse.Step(t, step, rotated(step)), dense.Step(t, step, rotated(step))
 			// Parameters are float32 in the table, float64 in the reference
 			// adapter; three steps of AdamW spread that to about 1e-5.
 			if math.Abs(a-b) > 1e-4 {
-				t.Errorf("%s: loss of step %d is %v, the parallel adapter's %v", share, step, a, b)
+				t.Errorf("%s %s: loss of step %d is %v, the parallel adapter's %v", share, activation, step, a, b)
 			}
 		}
-	}
+	})
 }
 
 func TestSmallBufferChangesNothing(t *testing.T) {

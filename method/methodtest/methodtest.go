@@ -196,13 +196,16 @@ func (r *Rig) Grads() map[string][]float64 {
 		}
 	}
 	for _, t := range r.Set.Tables {
-		k, v := make([]float64, t.Rows*t.Dim), make([]float64, t.Rows*t.Dim)
-		for id := range t.Rows {
-			dk, dv := t.Gradient(int32(id))
-			widen(k[id*t.Dim:], dk)
-			widen(v[id*t.Dim:], dv)
+		for p, name := range [param.Parts]string{"key", "value", "gate"} {
+			if !t.Has(param.Part(p)) {
+				continue
+			}
+			d := make([]float64, t.Rows*t.Dim)
+			for id := range t.Rows {
+				widen(d[id*t.Dim:], t.Gradient(int32(id))[p])
+			}
+			out[t.Name+"."+name] = d
 		}
-		out[t.Name+".key"], out[t.Name+".value"] = k, v
 	}
 	return out
 }

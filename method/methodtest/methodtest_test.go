@@ -31,6 +31,7 @@ func TestMethodsKeepTheirPromises(t *testing.T) {
 		{"series ffn relu some layers", "series", &method.Series{Bottleneck: 9, Position: "ffn", Activation: "relu", Layers: "1-2"}},
 		{"series attention silu", "series", &method.Series{Bottleneck: 9, Position: "attention", Activation: "silu", Layers: "all"}},
 		{"series gelu one layer", "series", &method.Series{Bottleneck: 12, Position: "both", Activation: "gelu", Layers: "1"}},
+		{"parallel swiglu", "parallel", &method.Parallel{Bottleneck: 9, Activation: "swiglu", Layers: "all"}},
 		{"lora", "lora", &method.LoRA{Rank: 3, Targets: "all-linear", Layers: "all"}},
 		{"lora query value some layers", "lora", &method.LoRA{Rank: 2, Alpha: 3, Targets: "q_proj,v_proj", Layers: "1-2", RSLoRA: true}},
 		{"lora output", "lora", &method.LoRA{Rank: 4, Targets: "o_proj", Layers: "1"}},
@@ -53,6 +54,13 @@ func TestMethodsKeepTheirPromises(t *testing.T) {
 		})},
 		{"meft half moments dense", "meft", with(func(f *method.MEFT) { f.Moments, f.Idle = param.HalfMoments, param.Moving })},
 		{"meft byte moments replay", "meft", with(func(f *method.MEFT) { f.Moments, f.Idle = param.ByteMoments, param.Replay })},
+		{"meft swiglu", "meft", with(func(f *method.MEFT) { f.Activation = method.SwiGLU })},
+		{"meft swiglu ungated chunks", "meft", with(func(f *method.MEFT) { f.Activation, f.Gate, f.Buffer = method.SwiGLU, method.GateNone, 7 })},
+		{"meft swiglu union softmax split", "meft", with(func(f *method.MEFT) {
+			f.Activation, f.Share, f.Gate, f.Master, f.Buffer = method.SwiGLU, method.ShareUnion, method.GateSoftmax, param.SplitMaster, 9
+		})},
+		{"meft swiglu frozen keys replay", "meft", with(func(f *method.MEFT) { f.Activation, f.FrozenKeys, f.Idle = method.SwiGLU, true, param.Replay })},
+		{"meft swiglu half moments", "meft", with(func(f *method.MEFT) { f.Activation, f.Moments, f.Idle = method.SwiGLU, param.HalfMoments, param.Moving })},
 		{"meft one layer", "meft", with(func(f *method.MEFT) { f.Layers, f.Neurons = "2", 60 })},
 	} {
 		t.Run(c.name, func(t *testing.T) { Run(t, c.method, c.m) })

@@ -166,6 +166,20 @@ func (s *suite) elements(t *testing.T) {
 				c.run(func(k tensor.Kernels, i int) { k.Add(dst.at[i], a.at[i], b.at[i]) })
 				c.nearTerms("dst", dst, 1)
 			}, "add d=%d alias=%d", d, alias)
+			s.call(t, func(c *call) {
+				a, b := c.in(d), c.in(d)
+				dst := [4]*operand{1: a, 2: b}[alias]
+				if alias == 3 {
+					dst, b = a, a
+				}
+				if dst == nil {
+					dst = c.out(d)
+				}
+				dst.inout()
+				c.run(func(k tensor.Kernels, i int) { k.Mul(dst.at[i], a.at[i], b.at[i]) })
+				want := c.want(dst)
+				c.near("dst", dst, func(i int) float64 { return unit * math.Abs(want[i]) })
+			}, "mul d=%d alias=%d", d, alias)
 		}
 		s.call(t, func(c *call) {
 			y, x := c.in(d).inout(), c.in(d)

@@ -68,6 +68,7 @@ func (s *suite) shapes(t *testing.T) {
 		"pick grad":           func() { k.PickGrad(x(3, 5), x(3, 3), ids(3, 2)) },
 		"crossentropy":        func() { k.CrossEntropy(x(3), x(3, 5), ids(4), 1) },
 		"add":                 func() { k.Add(x(3), x(3), x(4)) },
+		"mul":                 func() { k.Mul(x(3), x(4), x(4)) },
 		"axpy":                func() { k.Axpy(x(3), 1, x(4)) },
 		"fill":                func() { k.Fill(half(3), 1) },
 		"convert":             func() { k.Convert(ids(3), x(3)) },
