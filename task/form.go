@@ -28,6 +28,8 @@ type Example struct {
 	Learn   []bool
 	Tools   json.RawMessage // JSON list of the functions offered, nil for none
 	Answers []string        // references to mark an answer with
+	// Unanswerable tells that there are no Answers because nothing is right.
+	Unanswerable bool
 
 	line int
 	form string
@@ -102,14 +104,18 @@ func (f form) String() string {
 // check reports every setting that cannot be.
 func (o ReadOptions) check() error {
 	var errs []error
-	if o.Form != "" && !slices.Contains(Forms(), o.Form) {
+	list, err := o.taskForms()
+	if err != nil {
+		return err
+	}
+	if o.Task == "" && o.Form != "" && !slices.Contains(Forms(), o.Form) {
 		errs = append(errs, fmt.Errorf("form %q is not known; known: %s", o.Form, strings.Join(Forms(), ", ")))
 	}
 	if o.Format != "" && !slices.Contains(extensions(), o.Format) {
 		errs = append(errs, fmt.Errorf("format %q is not known; known: %s", o.Format, strings.Join(extensions(), ", ")))
 	}
 	known := map[string]bool{"id": true, "answers": true, "answer": true}
-	for _, f := range forms() {
+	for _, f := range list {
 		for _, names := range [][]string{f.need, f.one, f.may} {
 			for _, n := range names {
 				known[n] = true
@@ -145,8 +151,12 @@ func (o ReadOptions) detect(r Row) (form, error) {
 
 // match returns the form that the row fits.
 func (o ReadOptions) match(r Row) (form, error) {
+	list, err := o.taskForms()
+	if err != nil {
+		return form{}, err
+	}
 	var fit []form
-	for _, f := range forms() {
+	for _, f := range list {
 		if f.name == o.Form {
 			return f, nil
 		}
@@ -172,7 +182,18 @@ func (o ReadOptions) match(r Row) (form, error) {
 		}
 		return form{}, fmt.Errorf("%s: the row fits several forms: %s; name the form", r.Where(), strings.Join(names, "; "))
 	}
+	if o.Task != "" {
+		return form{}, fmt.Errorf("%s: the row has %s, which is no form of task %s; its forms: %s", r.Where(), columnList(r), o.Task, joinForms(list))
+	}
 	return form{}, unknownForm(r)
+}
+
+func joinForms(list []form) string {
+	var known []string
+	for _, f := range list {
+		known = append(known, f.String())
+	}
+	return strings.Join(known, ", ")
 }
 
 // without drops the form of that name if others are left.
@@ -192,11 +213,7 @@ func unknownForm(r Row) error {
 	case len(r.Names) == 1 && strings.ContainsAny(r.Names[0], ";\t|"):
 		hint = "is the separator another one than the file name says?"
 	}
-	var known []string
-	for _, f := range forms() {
-		known = append(known, f.String())
-	}
-	return fmt.Errorf("%s: no known form has the columns %s; known forms: %s; %s", r.Where(), columnList(r), strings.Join(known, ", "), hint)
+	return fmt.Errorf("%s: no known form has the columns %s; known forms: %s; %s", r.Where(), columnList(r), joinForms(forms()), hint)
 }
 
 // columnList names the columns that have a value.
@@ -238,7 +255,7 @@ func (o ReadOptions) examples(rows iter.Seq2[Row, error]) iter.Seq2[Example, err
 			}
 			var all []Example
 			if err == nil {
-				all, err = f.examples(row, o.Template)
+				all, err = f.examples(row, o.template())
 			}
 			if err != nil {
 				if !yield(Example{File: row.File, Row: row.Number, line: row.Line}, err) {

@@ -37,6 +37,9 @@ type ReadOptions struct {
 	Form string
 	// Template is how a prompt is made of the fields: see Templates.
 	Template string
+	// Task is one of Names, whose forms the rows are then read in, and Variant one
+	// of its variants; "" for rows of any kind.
+	Task, Variant string
 }
 
 // A Row is one row of a data file, before it is given a meaning.

@@ -104,12 +104,8 @@ func Score(examples iter.Seq2[Example, error], predictions map[string]string) (S
 		if err != nil {
 			return Scores{}, err
 		}
-		if where, ok := seen[e.ID]; ok {
-			return Scores{}, fmt.Errorf("%s: id %q was used before (%s)", e.Where(), e.ID, where)
-		}
-		seen[e.ID] = e.Where()
-		if len(e.Answers) == 0 {
-			return Scores{}, fmt.Errorf("%s: no reference to mark an answer with", e.Where())
+		if err := e.once(seen); err != nil {
+			return Scores{}, err
 		}
 		if p, ok := predictions[e.ID]; ok {
 			t.Add(Mark(p, e.Answers))

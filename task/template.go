@@ -13,6 +13,9 @@ import (
 // with placeholders:
 //
 //   - alpaca: the two published prompts, with and without an input
+//   - alpaca-indented: those as the released code of the MEFT paper has them in
+//     training: 16 blanks before each line but the first, so that the answer
+//     begins on a line of its own behind 16 blanks
 //   - plain: the bare fields, a line each
 //   - chat: messages, which the model's own chat template renders
 //
@@ -21,7 +24,7 @@ import (
 // like {instruction} may name every column of the row; {instruction}, {prompt}
 // and {question} are one field, as are {input} and {context}. Forms that are
 // conversations take only "" and chat, plain documents only "".
-func Templates() []string { return []string{"alpaca", "plain", "chat"} }
+func Templates() []string { return []string{"alpaca", "alpaca-indented", "plain", "chat"} }
 
 // The prompts of Stanford Alpaca (github.com/tatsu-lab/stanford_alpaca,
 // train.py), cut where a system text of the row's own takes the first sentence's
@@ -48,9 +51,18 @@ type prompter struct {
 	gap      bool // answers are words after a colon: a blank goes between
 }
 
+// template is the template to use: rows of a task are asked as the paper asks
+// them where none is given.
+func (o ReadOptions) template() string {
+	if o.Task != "" && o.Template == "" {
+		return "alpaca"
+	}
+	return o.Template
+}
+
 func checkTemplate(t string) error {
 	switch t {
-	case "", "alpaca", "plain", "chat":
+	case "", "alpaca", "alpaca-indented", "plain", "chat":
 		return nil
 	}
 	if placeholder.MatchString(t) {
@@ -115,6 +127,8 @@ func (p prompter) prompt(r Row, a ask) (string, error) {
 	switch p.template {
 	case "alpaca":
 		return alpaca(a), nil
+	case "alpaca-indented":
+		return indented(a), nil
 	case "plain":
 		return plainPrompt(a), nil
 	}
@@ -181,6 +195,19 @@ func alpaca(a ask) string {
 		fmt.Fprintf(&b, alpacaBody, a.instruction)
 	}
 	return b.String()
+}
+
+// indented is the prompt of the paper's finetune.py: the head ends in two blanks
+// without an input and in one with it.
+func indented(a ask) string {
+	const gap = "                " // 16 blanks
+	head, blanks := alpacaHead, "  "
+	if a.input != "" {
+		head, blanks = alpacaInputHead, " "
+	}
+	s := strings.TrimPrefix(alpaca(a), head)
+	lines := strings.Split(head+blanks+s+"\n", "\n")
+	return strings.Join(lines, "\n"+gap)
 }
 
 // plainPrompt returns the fields that are not empty. A lone instruction stays
