@@ -26,6 +26,8 @@ type Config struct {
 	Data           string  `name:"data" alias:"train_file,dataset,data_path" help:"training rows: .jsonl, .json, .csv, .tsv, .parquet, .txt (also .gz)"`
 	ValidationData string  `name:"validation_data" alias:"validation_file,eval_data,valid_data" help:"validation rows"`
 	ValSize        float64 `name:"val_size" alias:"val_set_size" help:"without validation_data: share (below 1) or number of training rows held out"`
+	Task           string  `name:"task" help:"benchmark whose rows data has, and that asks and learns as it does: nq, squad, toolbench, gsm8k; empty for rows of any kind"`
+	TaskVariant    string  `name:"task_variant" help:"way to ask or learn the task: short or long of nq; closed-book or open-book of squad; marked, plain or metamath of gsm8k; the first if empty"`
 	DataFormat     string  `name:"data_format" help:"form of the rows: auto (by the columns), messages, conversations, alpaca, prompt, question, context, squad or text"`
 	Columns        string  `name:"columns" help:"fields under other names: prompt=question,completion=answer"`
 	PromptTemplate string  `name:"prompt_template" help:"how prompts are made of columns: alpaca, plain, chat, or a text with {instruction}-like placeholders"`

@@ -29,6 +29,7 @@ func effects() map[string]effect {
 		"model": {value: "$other"}, "shape": {test: "TestBuiltInShapeHasNoWeightsUnlessRandom"}, "random_weights": {test: "TestBuiltInShapeHasNoWeightsUnlessRandom"},
 		"init": {with: "method=full", value: "random"}, "base_dtype": {value: "bf16"}, "compute_dtype": {value: "bf16"},
 		"data": {value: "$few"}, "validation_data": {with: "eval_strategy=steps val_size=4", value: "$few"}, "val_size": {value: "5"},
+		"task": {with: "data=$qa", value: "nq"}, "task_variant": {with: "data=$qa task=nq", value: "long"},
 		"data_format": {with: "data=$mixed", value: "text"}, "columns": {with: "data=$mixed", value: "completion=text"},
 		"prompt_template": {value: "Q: {instruction} A: "},
 		"chat_template":   {with: "data=$chat", value: "$template"}, "chat_date": {with: "data=$chat chat_template=$template", value: "2020-12-24"},
@@ -113,10 +114,11 @@ func effectFiles(t *testing.T) map[string]string {
 		put(t, filepath.Join(dir, name), text)
 		return filepath.Join(dir, name)
 	}
-	var mixed, chat strings.Builder
+	var mixed, chat, qa strings.Builder
 	s := sentences()
 	for i := 0; i < 16; i += 2 {
 		fmt.Fprintf(&mixed, "{\"prompt\": %q, \"completion\": %q, \"text\": %q}\n", s[i], " "+s[i+1], s[i]+strings.Repeat(" and", i))
+		fmt.Fprintf(&qa, "{\"question\": %q, \"answer\": [%q], \"long_answers\": [%q, \"yes\"]}\n", s[i], s[i+1], s[i+1])
 		fmt.Fprintf(&chat, "{\"messages\": [{\"role\": \"user\", \"content\": %q}, {\"role\": \"assistant\", \"content\": %q}]}\n", s[i], s[i+1])
 	}
 	rows := newRows(t)
@@ -124,7 +126,7 @@ func effectFiles(t *testing.T) map[string]string {
 	return map[string]string{
 		"$model": newModel(t, small()), "$other": newModel(t, shape{dim: 16, layers: 1, heads: 2, kv: 1, hidden: 24, context: 64}),
 		"$rows": rows, "$few": file("few.jsonl", strings.Join(strings.SplitAfter(string(get(t, rows)), "\n")[:6], "")),
-		"$mixed": file("mixed.jsonl", mixed.String()), "$chat": file("chat.jsonl", chat.String()), "$template": file("chat.jinja", template),
+		"$mixed": file("mixed.jsonl", mixed.String()), "$chat": file("chat.jsonl", chat.String()), "$qa": file("qa.jsonl", qa.String()), "$template": file("chat.jinja", template),
 	}
 }
 

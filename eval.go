@@ -1,17 +1,14 @@
 package meft
 
 import (
-	"bufio"
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
-	"os"
 	"strings"
 
 	"meft/model"
 	"meft/task"
-	"meft/train"
 )
 
 // EvalOptions say what is measured on which rows.
@@ -20,13 +17,16 @@ type EvalOptions struct {
 	DataFormat     string // "" or auto: by the columns
 	Columns        string // prompt=question,completion=answer
 	PromptTemplate string
-	Task           string // "" or qa
+	Task           string // "" or qa: marked in every way that suits a question; else one of task.Names
+	Variant        string // of the task; "" for its first
+	Protocol       string // of a task: task.Standard or task.Paper; "" for the standard one
 	Limit          int    // first rows only; 0 for all
 	MaxLength      int    // of a row for the perplexity; 0 for the model's context
 	TrainOnInputs  bool   // perplexity of prompts too
 	SkipAnswers    bool   // perplexity only
 	Decoding       model.Decoding
 	Output         string // predictions as JSONL, written as they come; "" for none
+	Resume         bool   // go on with the answers that an interrupted evaluation left in Output
 	Predictions    string // score this file instead of asking a model
 }
 
@@ -48,6 +48,7 @@ type EvalResult struct {
 	Report  *task.Report `json:"report,omitempty"`  // of the rows the perplexity was taken on
 }
 
+// addScores adds the marks of questions of any kind.
 func (r *EvalResult) addScores(s task.Scores) {
 	r.Missing, r.Unused = s.Missing, s.Unused
 	for _, m := range []struct {
@@ -58,25 +59,63 @@ func (r *EvalResult) addScores(s task.Scores) {
 	}
 }
 
-func (o EvalOptions) examples() ([]task.Example, error) {
-	if o.Task != "" && o.Task != "qa" {
-		return nil, &UsageError{fmt.Errorf("unknown task %q; known: qa", o.Task)}
+// addMarks adds the marks of a task, of both families.
+func (r *EvalResult) addMarks(m *task.Marks) {
+	r.Missing, r.Unused = m.Missing, m.Unused
+	for _, s := range m.Scores() {
+		r.Metrics = append(r.Metrics, Metric{s.Marker.FullName(), s.Value, s.StdErr, s.N})
+	}
+}
+
+// benchmark is the task that is meant and the way it is asked, nil for
+// questions of any kind.
+func (o EvalOptions) benchmark() (*task.Task, task.Protocol, error) {
+	if o.Task == "" || o.Task == "qa" {
+		if o.Variant != "" || o.Protocol != "" {
+			return nil, task.Protocol{}, &UsageError{fmt.Errorf("variant %q and protocol %q belong to a task: wanted --task %s with them", o.Variant, o.Protocol, strings.Join(task.Names(), ", "))}
+		}
+		return nil, task.Protocol{}, nil
+	}
+	t, err := task.Find(o.Task)
+	if err != nil {
+		return nil, task.Protocol{}, &UsageError{fmt.Errorf("%w, or qa for questions of any kind", err)}
+	}
+	p, err := task.FindProtocol(cmp.Or(o.Protocol, task.Standard))
+	if err != nil {
+		return nil, p, &UsageError{err}
+	}
+	return &t, p, nil
+}
+
+// examples reads the rows, with a task as many as its protocol takes, and counts
+// in report those that ask nothing.
+func (o EvalOptions) examples(report *task.Report) ([]task.Example, error) {
+	t, p, err := o.benchmark()
+	if err != nil {
+		return nil, err
 	}
 	if o.Data == "" {
 		return nil, &UsageError{fmt.Errorf("no rows to evaluate on: give --data FILE")}
 	}
-	c := Config{DataFormat: o.DataFormat, Columns: o.Columns, PromptTemplate: o.PromptTemplate}
+	c := Config{DataFormat: o.DataFormat, Columns: o.Columns, PromptTemplate: o.PromptTemplate, TaskVariant: o.Variant}
+	limit := o.Limit
+	if t != nil {
+		c.Task = t.Name
+		limit = cmp.Or(limit, p.Limit)
+	}
 	ro, err := c.readOptions()
 	if err != nil {
 		return nil, err
 	}
-	return task.Load(o.Data, ro, o.Limit)
+	ro.Unasked = report.LeaveOut
+	return task.Load(o.Data, ro, limit)
 }
 
 // ScorePredictions marks a file of predictions without a model: SQuAD's
 // {"id": "answer"} or rows with id and prediction.
 func ScorePredictions(o EvalOptions) (*EvalResult, error) {
-	examples, err := o.examples()
+	report := &task.Report{}
+	examples, err := o.examples(report)
 	if err != nil {
 		return nil, err
 	}
@@ -91,11 +130,22 @@ func ScorePredictions(o EvalOptions) (*EvalResult, error) {
 			}
 		}
 	}
+	r := &EvalResult{Data: o.Data, Rows: len(examples)}
+	if report.Unasked > 0 {
+		r.Report = report
+	}
+	if t, _, _ := o.benchmark(); t != nil {
+		m, err := task.ScoreTask(*t, each, predictions)
+		if err != nil {
+			return nil, err
+		}
+		r.addMarks(m)
+		return r, nil
+	}
 	s, err := task.Score(each, predictions)
 	if err != nil {
 		return nil, err
 	}
-	r := &EvalResult{Data: o.Data, Rows: len(examples)}
 	r.addScores(s)
 	return r, nil
 }
@@ -103,7 +153,8 @@ func ScorePredictions(o EvalOptions) (*EvalResult, error) {
 // Evaluate takes the perplexity of the rows' answers and, where rows have
 // references, asks for answers and marks them. progress may be nil.
 func (s *Session) Evaluate(ctx context.Context, o EvalOptions, progress func(done, total int)) (*EvalResult, error) {
-	examples, err := o.examples()
+	report := &task.Report{}
+	examples, err := o.examples(report)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +163,7 @@ func (s *Session) Evaluate(ctx context.Context, o EvalOptions, progress func(don
 		limit = min(limit, o.MaxLength)
 	}
 	enc := task.NewEncoder(s.tok, s.chat, task.EncodeOptions{MaxLength: limit, TrainOnInputs: o.TrainOnInputs})
-	r := &EvalResult{Data: o.Data, Rows: len(examples), Report: &task.Report{}}
+	r := &EvalResult{Data: o.Data, Rows: len(examples), Report: report}
 	if err := s.perplexity(ctx, enc, examples, r); err != nil {
 		return nil, err
 	}
@@ -124,7 +175,7 @@ func (s *Session) Evaluate(ctx context.Context, o EvalOptions, progress func(don
 
 func anyAnswers(examples []task.Example) bool {
 	for _, e := range examples {
-		if len(e.Answers) > 0 {
+		if len(e.Answers) > 0 || e.Unanswerable {
 			return true
 		}
 	}
@@ -146,7 +197,7 @@ func (s *Session) perplexity(ctx context.Context, enc *task.Encoder, examples []
 		}
 	}
 	if len(in) == 0 {
-		return fmt.Errorf("%s: no row has an answer left to score", r.Data)
+		return fmt.Errorf("%s: no row has an answer left to score: of %d rows, %d lost it to the limit of tokens (the longest has %d tokens: %s)", r.Data, r.Report.Rows, r.Report.Dropped, r.Report.Longest, r.Report.LongestRow)
 	}
 	var sum, squares float64
 	n := 0
@@ -166,92 +217,4 @@ func (s *Session) perplexity(ctx context.Context, enc *task.Encoder, examples []
 	spread := math.Sqrt(max(0, squares/float64(n)-mean*mean) / float64(n))
 	r.Metrics = append(r.Metrics, Metric{"loss", mean, spread, n}, Metric{"perplexity", perplexity(mean), perplexity(mean) * spread, n})
 	return nil
-}
-
-// answer asks the model and marks what it says.
-func (s *Session) answer(ctx context.Context, enc *task.Encoder, examples []task.Example, o EvalOptions, r *EvalResult, progress func(done, total int)) (err error) {
-	asked, err := questions(enc, examples, 0)
-	if err != nil {
-		return err
-	}
-	out, err := newPredictionFile(o.Output)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := out.close(); err == nil {
-			err = e
-		}
-	}()
-	prompts := make([][]int32, len(asked))
-	for i, q := range asked {
-		prompts[i] = q.Prompt
-	}
-	d := o.Decoding
-	if d.Stops == nil {
-		d.Stops = stops(s.tok, s.base.config)
-	}
-	marks := make([]task.ItemScore, len(asked))
-	done := 0
-	err = s.Generate(ctx, prompts, d, func(i int, c model.Continuation) error {
-		text := strings.TrimSpace(s.tok.Decode(c.IDs, true))
-		marks[i] = task.Mark(text, asked[i].Answers)
-		if done++; progress != nil {
-			progress(done, len(asked))
-		}
-		return out.write(asked[i], text, c.Reason, marks[i])
-	})
-	if err != nil {
-		return err
-	}
-	var t task.Tally
-	for _, m := range marks {
-		t.Add(m)
-	}
-	r.addScores(t.Scores())
-	return nil
-}
-
-// predictionFile writes one line an answer as it comes.
-type predictionFile struct {
-	file *os.File
-	w    *bufio.Writer
-}
-
-func newPredictionFile(path string) (*predictionFile, error) {
-	if path == "" {
-		return &predictionFile{}, nil
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return nil, err
-	}
-	return &predictionFile{f, bufio.NewWriter(f)}, nil
-}
-
-func (p *predictionFile) write(q train.Question, text, reason string, s task.ItemScore) error {
-	if p.file == nil {
-		return nil
-	}
-	line, err := json.Marshal(struct {
-		ID         string         `json:"id"`
-		Prediction string         `json:"prediction"`
-		Answers    []string       `json:"answers"`
-		Reason     string         `json:"finish_reason"`
-		Scores     task.ItemScore `json:"scores"`
-	}{q.ID, text, q.Answers, reason, s})
-	if err != nil {
-		return err
-	}
-	if _, err := p.w.Write(append(line, '\n')); err != nil {
-		return err
-	}
-	return p.w.Flush()
-}
-
-func (p *predictionFile) close() error {
-	if p.file == nil {
-		return nil
-	}
-	return p.file.Close()
 }

@@ -32,17 +32,26 @@ func TestFormatPageNamesEveryOptionAndKey(t *testing.T) {
 			wanted("value of "+o.Name, choice)
 		}
 	}
+	for _, k := range task.All() {
+		wanted("task", k.Name)
+		for _, v := range k.Variants {
+			wanted("variant of "+k.Name, v.Name)
+		}
+		for _, m := range k.Marks {
+			wanted("mark of "+k.Name, m.FullName())
+		}
+	}
 	for _, form := range task.Forms() {
 		wanted("form", form)
 	}
 	for _, v := range []any{train.Memory{}, train.MemoryGroup{}, train.Dataset{}, train.Step{}, train.Eval{}, train.Saved{}, train.Note{}, train.Done{},
 		train.State{}, train.Best{}, task.Report{}, task.ItemScore{}, adapterConfig{}, adapterShape{}, peftConfig{},
-		MethodInfo{}, MethodSetting{}, MergeResult{}, Difference{}, EvalResult{}, Metric{}, Inspection{}, Field{}, InspectTensor{},
+		MethodInfo{}, MethodSetting{}, MergeResult{}, Difference{}, EvalResult{}, Metric{}, PreparedRow{}, Inspection{}, Field{}, InspectTensor{},
 		BenchCase{}, TrainBench{}, BenchPart{}, KernelBench{}, KernelSpeed{}, GenerateBench{}, GenerateSpeed{}} {
 		typ := reflect.TypeOf(v)
 		for i := range typ.NumField() {
 			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
-			if typ.Field(i).Anonymous {
+			if typ.Field(i).Anonymous || !typ.Field(i).IsExported() {
 				continue // its own fields are in the JSON
 			}
 			if name == "" || name == "-" {

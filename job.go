@@ -130,6 +130,11 @@ func checkConfig(c Config) error {
 	need(c.MaxNewTokens > 0, "max_new_tokens is %d, wanted 1 or more", c.MaxNewTokens)
 	need(c.EvalStrategy == "no" || c.ValidationData != "" || c.ValSize > 0, "eval_strategy %s needs validation rows: give validation_data or val_size", c.EvalStrategy)
 	need(c.Patience == 0 && !c.KeepBest || c.EvalStrategy != "no", "early_stopping_patience and load_best_model_at_end need evaluations: set eval_strategy to steps or epoch")
+	if o, err := c.readOptions(); err != nil {
+		problems = append(problems, err.Error())
+	} else if err := o.CheckTask(); err != nil {
+		problems = append(problems, err.Error())
+	}
 	if len(problems) > 0 {
 		return errors.New(strings.Join(problems, "\n"))
 	}

@@ -25,7 +25,7 @@ func (c Config) day() (time.Time, error) {
 // readOptions say how data files are read.
 func (c Config) readOptions() (task.ReadOptions, error) {
 	columns, err := parseColumns(c.Columns)
-	o := task.ReadOptions{Form: c.DataFormat, Columns: columns, Template: c.PromptTemplate}
+	o := task.ReadOptions{Form: c.DataFormat, Columns: columns, Template: c.PromptTemplate, Task: c.Task, Variant: c.TaskVariant}
 	if o.Form == "auto" {
 		o.Form = ""
 	}
@@ -67,10 +67,12 @@ func (j *job) readData() error {
 	}
 	enc := task.NewEncoder(j.tok, j.chat, task.EncodeOptions{MaxLength: limit, TrainOnInputs: c.TrainOnInputs, Now: day})
 	training, held := &encoded{}, &encoded{keep: c.Generate}
+	o.Unasked = func(task.Example) {} // counted when the rows are encoded
 	out, err := c.heldOut(o)
 	if err != nil {
 		return err
 	}
+	o.Unasked = training.report.LeaveOut
 	err = task.Each(c.Data, o, c.Limit, func(i int, e task.Example) error {
 		if out[i] {
 			return held.add(enc, e)
@@ -79,6 +81,7 @@ func (j *job) readData() error {
 	})
 	if err == nil && c.ValidationData != "" {
 		v := o
+		v.Unasked = held.report.LeaveOut
 		if info, e := os.Stat(c.ValidationData); e == nil && info.IsDir() {
 			v.Split = "validation"
 		}
@@ -163,7 +166,7 @@ func (j *job) refuseLoss(path string, r *task.Report) error {
 func questions(enc *task.Encoder, examples []task.Example, limit int) ([]train.Question, error) {
 	var out []train.Question
 	for _, e := range examples {
-		if len(e.Answers) == 0 {
+		if len(e.Answers) == 0 && !e.Unanswerable {
 			continue
 		}
 		ids, err := enc.Prompt(e)

@@ -30,6 +30,8 @@ type Example struct {
 	Answers []string        // references to mark an answer with
 	// Unanswerable tells that there are no Answers because nothing is right.
 	Unanswerable bool
+	// Unasked is why the row asks nothing of the task, "" where it does.
+	Unasked string
 
 	line int
 	form string
@@ -264,7 +266,15 @@ func (o ReadOptions) examples(rows iter.Seq2[Row, error]) iter.Seq2[Example, err
 				continue
 			}
 			for _, e := range all {
-				if !yield(e, nil) {
+				var err error
+				if e.Unasked != "" {
+					if o.Unasked != nil {
+						o.Unasked(e)
+						continue
+					}
+					err = fmt.Errorf("%s: %s", e.Where(), e.Unasked)
+				}
+				if !yield(e, err) {
 					return
 				}
 			}

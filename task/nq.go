@@ -39,6 +39,9 @@ func fromShort(r Row, p prompter) ([]Example, error) {
 	if err != nil {
 		return nil, err
 	}
+	if strings.Contains(refs[0], "\n#### ") {
+		return nil, fmt.Errorf("%s: the answer ends in a number behind ####: these are rows of task gsm8k", r.Where())
+	}
 	return fromAsk(r, p, "question", refs[0], refs)
 }
 

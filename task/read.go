@@ -40,6 +40,10 @@ type ReadOptions struct {
 	// Task is one of Names, whose forms the rows are then read in, and Variant one
 	// of its variants; "" for rows of any kind.
 	Task, Variant string
+	// Unasked is told of rows that ask nothing of the task, such as questions of
+	// SQuAD v2 that only the passage shows to have no answer; nil makes each an
+	// error.
+	Unasked func(e Example)
 }
 
 // A Row is one row of a data file, before it is given a meaning.

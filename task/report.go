@@ -18,6 +18,8 @@ type Report struct {
 	DoubleBOS      int    `json:"double_bos"`      // rows whose data spells a BOS of its own
 	Apart          int    `json:"apart"`           // rows with prompt and answer encoded apart
 	SkippedTurns   int    `json:"skipped_turns"`   // turns not trained: see Encoded
+	Unasked        int    `json:"unasked"`         // rows that ask nothing of the task, not among Rows
+	UnaskedWhy     string `json:"unasked_why"`     // the first one's reason
 	Longest        int    `json:"longest"`         // ids of the longest row, before cutting
 	LongestRow     string `json:"longest_row"`     // where it is
 }
@@ -55,6 +57,13 @@ func (r *Report) Add(e Example, x Encoded) bool {
 	return true
 }
 
+// LeaveOut counts a row that asks nothing of the task.
+func (r *Report) LeaveOut(e Example) {
+	if r.Unasked++; r.Unasked == 1 {
+		r.UnaskedWhy = e.Where() + ": " + e.Unasked
+	}
+}
+
 // Lost returns the share of supervised ids that cutting removed, 0 to 1.
 func (r Report) Lost() float64 {
 	if r.LostSupervised == 0 {
@@ -87,5 +96,6 @@ func (r Report) Lines() []string {
 	add(r.DoubleBOS, "rows spell the beginning-of-text token themselves; it is put there once")
 	add(r.Apart, "rows need prompt and answer encoded apart (does the prompt end with a blank?)")
 	add(r.SkippedTurns, "turns are not trained: the chat template rewrites them once they are history")
+	add(r.Unasked, "rows ask nothing of the task and are left out (%s)", r.UnaskedWhy)
 	return out
 }

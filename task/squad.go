@@ -53,7 +53,7 @@ func officialF1(answer string, refs []string) float64 {
 
 // squadExample is one question. Without references it is one of v2 that the
 // passage does not answer: nothing is learned but to stop. Closed book such a
-// question asks nothing, and there is no example.
+// question asks nothing.
 func squadExample(r Row, p prompter, open bool, context, question string, refs []string) ([]Example, error) {
 	a := ask{instruction: question}
 	if open {
@@ -63,7 +63,7 @@ func squadExample(r Row, p prompter, open bool, context, question string, refs [
 	if len(refs) > 0 {
 		learned = refs[0]
 	} else if !open {
-		return nil, nil
+		return []Example{{Unasked: "without its passage the question is not unanswerable"}}, nil
 	}
 	e, err := p.example(r, a, learned)
 	e.Answers, e.Unanswerable = refs, len(refs) == 0

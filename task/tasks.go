@@ -123,7 +123,7 @@ func Cut(answer string, stops []string) string {
 	return answer
 }
 
-// shaped is a marker that says yes or no.
+// yesNo is a mark of 1 for yes, 0 for no.
 func yesNo(is func(answer string, references []string) bool) func(string, []string) float64 {
 	return func(answer string, references []string) float64 {
 		if is(answer, references) {
@@ -131,6 +131,12 @@ func yesNo(is func(answer string, references []string) bool) func(string, []stri
 		}
 		return 0
 	}
+}
+
+// CheckTask tells what is wrong with Task, Variant and Form together.
+func (o ReadOptions) CheckTask() error {
+	_, err := o.taskForms()
+	return err
 }
 
 // taskForms are the forms that files are read in: those of a task, or all that

@@ -23,6 +23,7 @@ func TestTaskRowsAskAndLearn(t *testing.T) {
 	const triple = `{"query":"q","relevant_apis":[["Cat","Tool","Api"],["C","T","B"]]}`
 	const pair = `[{"query":"q","query_id":7,"api_list":[{"category_name":"Cat","tool_name":"Tool","api_name":"Api"}],"relevant APIs":[["Tool","Api"]]}]`
 	const article = `{"data":[{"paragraphs":[{"context":"Red sky.","qas":[{"id":"x","question":"Colour?","answers":[{"text":"Red","answer_start":0}]},{"id":"y","question":"Who?","is_impossible":true,"answers":[]}]}]}]}`
+	var report Report
 	for _, c := range []struct {
 		task, variant, file, row string
 		ask, learn               string // the prompt holds it; the completion is it
@@ -37,20 +38,28 @@ func TestTaskRowsAskAndLearn(t *testing.T) {
 		{"toolbench", "", "a.jsonl", triple, "q", "Cat, Tool, Api\n\nC, T, B", []string{"Cat, Tool, Api\n\nC, T, B"}, 1},
 		{"toolbench", "", "a.json", pair, "q", "Cat, Tool, Api", []string{"Cat, Tool, Api"}, 1},
 		{"toolbench", "", "a.jsonl", `{"query":"q","tools":[],"called":["b","a","b"]}`, "q", "b\n\na", []string{"b\n\na"}, 1},
+		{"toolbench", "", "a.jsonl", `{"query":"q","called":[]}`, "", "", nil, 0},
 		{"gsm8k", "", "a.jsonl", `{"question":"2*2?","answer":"<<2*2=4>>4\n#### 4"}`, "2*2?", "<<2*2=4>>4\n#### 4", []string{"4"}, 1},
 		{"gsm8k", "plain", "a.jsonl", `{"question":"2*2?","answer":"<<2*2=4>>4\n#### 4"}`, "2*2?", "4\n#### 4", []string{"4"}, 1},
 		{"gsm8k", "metamath", "a.jsonl", `{"question":"2*2?","answer":"<<2*2=4>>4\n#### 4"}`, "2*2?", "4\n#### 4\nThe answer is: 4", []string{"4"}, 1},
 		{"gsm8k", "plain", "a.json", `[{"query":"2*2?","response":"So 4.\n#### 4\nThe answer is: 4","type":"GSM_AnsAug"}]`, "2*2?", "So 4.\n#### 4\nThe answer is: 4", []string{"4"}, 1},
 	} {
-		got, err := examplesOf(t, c.file, c.row, ReadOptions{Task: c.task, Variant: c.variant})
-		if err != nil || len(got) != c.n {
+		got, err := examplesOf(t, c.file, c.row, ReadOptions{Task: c.task, Variant: c.variant, Unasked: report.LeaveOut})
+		if err != nil && c.n > 0 || len(got) != c.n {
 			t.Errorf("%s %s: %d examples, %v; wants %d", c.task, c.variant, len(got), err, c.n)
+			continue
+		}
+		if c.n == 0 {
 			continue
 		}
 		e := got[0]
 		if !strings.Contains(e.Prompt, c.ask) || e.Completion != c.learn || strings.Join(e.Answers, "|") != strings.Join(c.answers, "|") {
 			t.Errorf("%s %s: prompt %q, completion %q, answers %q", c.task, c.variant, e.Prompt, e.Completion, e.Answers)
 		}
+	}
+	// Question y of the article, closed book, and the row without calls.
+	if lines := strings.Join(report.Lines(), "\n"); report.Unasked != 2 || !strings.Contains(lines, "2 rows ask nothing") || !strings.Contains(lines, "a.json:1: without its passage") {
+		t.Errorf("%d rows ask nothing: %s", report.Unasked, lines)
 	}
 }
 
@@ -62,6 +71,7 @@ func TestTaskRowsThatCannotBeAreNamed(t *testing.T) {
 	}{
 		{ReadOptions{Task: "nq"}, `{"question":"who","answer":[]}`, []string{"a.jsonl:1", "answer", "without answers"}},
 		{ReadOptions{Task: "nq"}, `{"question":"who","answer":[" "]}`, []string{"a.jsonl:1", "answer 1 is empty"}},
+		{ReadOptions{Task: "nq"}, `{"question":"2*2?","answer":"4\n#### 4"}`, []string{"a.jsonl:1", "####", "gsm8k"}},
 		{ReadOptions{Task: "nq"}, `{"query":"x","response":"y"}`, []string{"a.jsonl:1", "query, response", "no form of task nq", "question"}},
 		{ReadOptions{Task: "nq", Variant: "long"}, `{"question":"who","answer":["Bob"]}`, []string{"a.jsonl:1", "long_answers"}},
 		{ReadOptions{Task: "nq", Variant: "longest"}, `{}`, []string{`"longest"`, "short or long"}},
@@ -157,9 +167,9 @@ func TestIntersectionOverUnionByHand(t *testing.T) {
 		{ref, 1, 1, 1},
 		{"Cat, Tool, Other\n\ncat, tool, api", 1, 1, 1},
 		{"API MAIN INFO: Cat, Tool, Api", 0.5, 0.5, 0},
-		{"Cat, Tool, Api, get, x\n\nCat, Tool, Other", 1, 1. / 3, 0}, // quirk: fields behind the third are not read
-		{"Cat, Tool, Api\nCat, Tool, Other", 0, 1, 1},                // quirk: one paragraph is one API
-		{"Cat,Tool,Api\n\nCat,Tool,Other", 0, 1, 1}, // quirk: blanks count
+		{"Cat, Tool, Api, get, x\n\nCat, Tool, Other", 1, 1. / 3, 0},       // quirk: fields behind the third are not read
+		{"Cat, Tool, Api\nCat, Tool, Other", 0, 1, 1},                      // quirk: one paragraph is one API
+		{"Cat,Tool,Api\n\nCat,Tool,Other", 0, 1, 1},                        // quirk: blanks count
 		{"Cat, Tool, Api\n\nCat, Tool, Api\n\nX, Y, Z", 1. / 3, 1. / 3, 0}, // duplicates are one
 		{"", 0, 0, 0},
 	} {

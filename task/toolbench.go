@@ -75,6 +75,9 @@ func fromCalled(r Row, p prompter) ([]Example, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: field \"called\" is %w", r.Where(), err)
 	}
+	if len(called) == 0 {
+		return []Example{{ID: r.id(), Unasked: "nothing was called"}}, nil
+	}
 	var lines []string
 	seen := map[string]bool{}
 	for _, c := range called {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"meft"
+	"meft/model"
 )
 
 // evalFlags are the flags of meft eval.
@@ -35,13 +36,16 @@ id and prediction.`,
 	sessionFlags(cmd, &f.session)
 	flags := cmd.Flags()
 	o := &f.options
-	flags.StringVar(&o.Task, "task", "qa", "`name` of the task: qa")
+	flags.StringVar(&o.Task, "task", "qa", "`name` of the task: qa for questions of any kind, or nq, squad, toolbench, gsm8k")
+	flags.StringVar(&o.Variant, "task-variant", "", "`way` to ask the task; its first if not given: see meft prepare --help")
+	flags.StringVar(&o.Protocol, "protocol", "", "`way` to answer a task: standard (greedy, all rows) or paper (4 beams, repetition penalty 2, the first 501 rows); standard if not given")
 	flags.StringVar(&o.Data, "data", "", "`file` or folder with questions and reference answers")
 	flags.StringVar(&o.DataFormat, "data-format", "auto", "`form` of the rows: auto, messages, conversations, alpaca, prompt, question, context, squad, text")
 	flags.StringVar(&o.Columns, "columns", "", "`fields` under other names: prompt=question,completion=answer")
 	flags.StringVar(&o.PromptTemplate, "prompt-template", "", "`text` of the prompt with {instruction} and {input}")
 	flags.IntVar(&o.Limit, "limit", 0, "take only the first `n` rows; 0 for all")
 	flags.StringVar(&o.Output, "output", "", "JSONL `file` for the predictions")
+	flags.BoolVar(&o.Resume, "resume", false, "go on with what an interrupted evaluation left in the file of --output")
 	flags.StringVar(&o.Predictions, "predictions", "", "measure the answers of this `file` instead of a model's")
 	flags.BoolVar(&o.TrainOnInputs, "train-on-inputs", false, "the loss is that of prompts too")
 	flags.IntVar(&o.MaxLength, "max-length", 0, "`tokens` of a row the loss is taken of; longer ones are cut and counted; 0 for the model's context")
@@ -54,6 +58,9 @@ id and prediction.`,
 func (a *app) eval(cmd *cobra.Command, f evalFlags) error {
 	if err := checkEval(cmd, f); err != nil {
 		return err
+	}
+	if f.options.Task != "qa" {
+		f.options.Decoding = onlyGiven(cmd, f.options.Decoding)
 	}
 	result, err := a.measure(f)
 	if err != nil {
@@ -97,10 +104,13 @@ func checkEval(cmd *cobra.Command, f evalFlags) error {
 	if (f.session.Model == "") == (f.options.Predictions == "") {
 		return usagef("give one of --model and --predictions")
 	}
+	if f.options.Resume && f.options.Output == "" {
+		return usagef("--resume goes on with a file: give --output FILE")
+	}
 	if f.options.Limit < 0 || f.options.MaxLength < 0 {
 		return usagef("--limit is %d and --max-length %d, wanted 0 (no limit) or more", f.options.Limit, f.options.MaxLength)
 	}
-	answering := []string{"output", "max-new-tokens", "temperature", "top-p", "top-k", "seed", "num-beams", "length-penalty", "repetition-penalty", "batch-size"}
+	answering := []string{"output", "resume", "max-new-tokens", "temperature", "top-p", "top-k", "seed", "num-beams", "length-penalty", "repetition-penalty", "batch-size"}
 	if f.options.Predictions != "" {
 		computing := []string{"adapter", "base-dtype", "chat-template", "threads", "train-on-inputs", "max-length", "loss-only"}
 		return idle(cmd, "--predictions computes nothing", append(computing, answering...))
@@ -114,6 +124,20 @@ func checkEval(cmd *cobra.Command, f evalFlags) error {
 		return err
 	}
 	return checkDecoding(cmd, f.options.Decoding)
+}
+
+// onlyGiven leaves to a task's protocol what no flag says.
+func onlyGiven(cmd *cobra.Command, d model.Decoding) model.Decoding {
+	if !cmd.Flags().Changed("max-new-tokens") {
+		d.MaxNew = 0
+	}
+	if !cmd.Flags().Changed("num-beams") {
+		d.Beams = 0
+	}
+	if !cmd.Flags().Changed("repetition-penalty") {
+		d.RepetitionPenalty = 0
+	}
+	return d
 }
 
 // idle refuses flags that would do nothing.
