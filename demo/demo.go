@@ -80,8 +80,20 @@ type Event struct {
 // docs/benchmarks.md.
 type entry struct {
 	name     string
+	method   string
+	dtype    string // of the frozen weights
 	settings map[string]string
+	size     string // setting that is raised as far as the flagship's device memory allows; "" for none
 	rate     float64
+}
+
+// entries are all methods, the flagship first.
+func entries() []entry {
+	return []entry{
+		{"meft", "meft", "bf16", map[string]string{"meft_neurons": "2048", "meft_top_k": "32", "meft_buffer": "512"}, "", 4e-3},
+		{"lora", "lora", "bf16", map[string]string{}, "lora_r", 8e-3},
+		{"parallel", "parallel", "bf16", map[string]string{"parallel_activation": "silu"}, "parallel_bottleneck", 4e-2},
+	}
 }
 
 // Run teaches the facts with each method and returns the comparison. It works
@@ -164,27 +176,27 @@ func WriteFiles(dir string, facts []world.Fact) error {
 }
 
 func (d *demonstration) run(ctx context.Context) (*Table, error) {
-	flagship := entry{"meft", map[string]string{"meft_neurons": "2048", "meft_top_k": "32", "meft_buffer": "512"}, 4e-3}
-	plan, err := meft.MakePlan(d.config(flagship))
+	list := entries()
+	plan, err := meft.MakePlan(d.config(list[0]))
 	if err != nil {
 		return nil, err
 	}
-	parallel, err := d.sameMemory(plan.Device)
-	if err != nil {
-		return nil, err
+	for i := range list {
+		if err := d.sameMemory(&list[i], plan.Device); err != nil {
+			return nil, err
+		}
 	}
 	t := &Table{Facts: len(d.facts), Questions: len(d.facts), Chance: world.Chance(d.facts), Base: plan.Parameters}
-	entries := []entry{flagship, parallel}
-	d.total = d.o.Steps * len(entries)
+	d.total = d.o.Steps * len(list)
 	d.tell("asking the base model")
-	before, err := d.exactMatch(ctx, "", "questions.jsonl")
+	before, err := d.exactMatch(ctx, list[0], "", "questions.jsonl")
 	if err != nil {
 		return nil, err
 	}
-	if t.OldBefore, err = d.exactMatch(ctx, "", "old.jsonl"); err != nil {
+	if t.OldBefore, err = d.exactMatch(ctx, list[0], "", "old.jsonl"); err != nil {
 		return nil, err
 	}
-	for _, e := range entries {
+	for _, e := range list {
 		row, err := d.teach(ctx, e)
 		if err != nil {
 			return nil, err
@@ -199,23 +211,25 @@ func (d *demonstration) run(ctx context.Context) (*Table, error) {
 func (d *demonstration) config(e entry) meft.Config {
 	c := meft.Defaults()
 	c.Model, c.Data, c.OutputDir = d.path("model"), d.path("facts.jsonl"), d.path(e.name)
-	c.Method, c.Settings, c.LearningRate = e.name, e.settings, e.rate
+	c.Method, c.Settings, c.LearningRate, c.BaseDType = e.method, e.settings, e.rate, e.dtype
 	c.MaxSteps, c.Batch, c.Scheduler, c.WarmupSteps = d.o.Steps, 48, "cosine", 10
-	c.SaveStrategy, c.Threads, c.BaseDType = "no", d.o.Threads, "bf16"
+	c.SaveStrategy, c.Threads = "no", d.o.Threads
 	return c
 }
 
-// sameMemory is the widest parallel adapter that needs no more device memory.
-func (d *demonstration) sameMemory(device int64) (entry, error) {
-	at := func(r int) entry {
-		return entry{"parallel", map[string]string{"parallel_bottleneck": fmt.Sprint(r), "parallel_activation": "silu"}, 4e-2}
+// sameMemory sets the size of e to the largest with which it needs no more
+// device memory.
+func (d *demonstration) sameMemory(e *entry, device int64) error {
+	if e.size == "" {
+		return nil
 	}
 	low, high := 1, 2048
 	for low < high {
 		mid := (low + high + 1) / 2
-		p, err := meft.MakePlan(d.config(at(mid)))
+		e.settings[e.size] = fmt.Sprint(mid)
+		p, err := meft.MakePlan(d.config(*e))
 		if err != nil {
-			return entry{}, err
+			return err
 		}
 		if p.Device <= device {
 			low = mid
@@ -223,7 +237,8 @@ func (d *demonstration) sameMemory(device int64) (entry, error) {
 			high = mid - 1
 		}
 	}
-	return at(low), nil
+	e.settings[e.size] = fmt.Sprint(low)
+	return nil
 }
 
 // teach trains one method and asks the questions again.
@@ -245,16 +260,16 @@ func (d *demonstration) teach(ctx context.Context, e entry) (*Row, error) {
 	}
 	row := &Row{Method: e.name, DeviceBytes: r.Device, HostBytes: r.Host, Seconds: time.Since(start).Seconds(), Trained: plan.Trained}
 	d.tell("asking " + e.name)
-	if row.EMAfter, err = d.exactMatch(ctx, r.Output, "questions.jsonl"); err != nil {
+	if row.EMAfter, err = d.exactMatch(ctx, e, r.Output, "questions.jsonl"); err != nil {
 		return nil, err
 	}
-	row.OldAfter, err = d.exactMatch(ctx, r.Output, "old.jsonl")
+	row.OldAfter, err = d.exactMatch(ctx, e, r.Output, "old.jsonl")
 	return row, err
 }
 
-// exactMatch asks every question of a file.
-func (d *demonstration) exactMatch(ctx context.Context, adapter, file string) (float64, error) {
-	s, err := meft.Open(meft.SessionOptions{Model: d.path("model"), Adapter: adapter, BaseDType: "bf16", Threads: d.o.Threads})
+// exactMatch asks every question of a file, of the base as e has it.
+func (d *demonstration) exactMatch(ctx context.Context, e entry, adapter, file string) (float64, error) {
+	s, err := meft.Open(meft.SessionOptions{Model: d.path("model"), Adapter: adapter, BaseDType: e.dtype, Threads: d.o.Threads})
 	if err != nil {
 		return 0, err
 	}

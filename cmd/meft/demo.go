@@ -51,7 +51,7 @@ func (a *app) printDemo(d *demo.Table) error {
 		t.add(r.Method, percent(r.EMBefore), percent(r.EMAfter), percent(d.OldBefore), percent(r.OldAfter), fmt.Sprint(r.Trained), meft.Size(r.DeviceBytes).String(), meft.Size(r.HostBytes).String(), fmt.Sprintf("%.1f", r.Seconds))
 	}
 	err := t.write(a.out, "")
-	a.sayf("new facts: questions about %d facts taught here that are answered exactly, in a wording no training row has;\nguessing the commonest answers gives %s. old facts: the same for what the base model (%d parameters) knew before.\nBoth methods take the same device memory, the base model included; MEFT's adapter lies in host memory.", d.Facts, percent(d.Chance), d.Base)
+	a.sayf("new facts: questions about %d facts taught here that are answered exactly, in a wording no training row has;\nguessing the commonest answers gives %s. old facts: the same for what the base model (%d parameters) knew before.\nAll methods take the same device memory, the base model included; MEFT's adapter lies in host memory.", d.Facts, percent(d.Chance), d.Base)
 	return err
 }
 
