@@ -88,7 +88,7 @@ func Find(name string) (Task, error) {
 			return t, nil
 		}
 	}
-	return Task{}, fmt.Errorf("task %q is unknown, wanted one of %s", name, strings.Join(Names(), ", "))
+	return Task{}, fmt.Errorf("unknown task %q, wanted one of %s", name, strings.Join(Names(), ", "))
 }
 
 // variant is the name of the variant, the default for "".
