@@ -138,6 +138,10 @@ func (m *Model) blocks(mode mode) {
 	x := m.Blocks[0].acts.x.Rows(0, m.n)
 	m.dev.Gather(x, m.embed.W, m.in.ids.Rows(0, m.n))
 	m.layPrompt(x)
+	if m.Ladder != nil {
+		m.climb(mode)
+		return
+	}
 	for _, b := range m.Blocks {
 		b.forward(mode)
 	}
@@ -147,6 +151,10 @@ func (m *Model) blocks(mode mode) {
 // that has anything trained, and adds the gradients of what is trained on the
 // way.
 func (m *Model) Backward() {
+	if m.Ladder != nil {
+		m.descend()
+		return
+	}
 	lowest := m.lowest()
 	if m.ahead.Prefix > 0 {
 		m.in.order.grad = m.Prefix.Grad()

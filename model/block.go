@@ -48,7 +48,7 @@ func (b *Block) allocate() {
 	c, n := m.Config, m.Size.Rows
 	b.acts.x = m.streamTensor(b.Index)
 	b.arena = m.arena.Sub(fmt.Sprintf("acts.%d", b.Index))
-	if m.Size.Rebuild || !m.Size.Grad {
+	if m.Size.Rebuild || !m.Size.keeps() {
 		b.arena = b.arena.Overlay("acts")
 	}
 	f := func(name string, dims ...int) tensor.Tensor { return b.arena.New(name, tensor.F32, dims...) }
@@ -99,7 +99,7 @@ func (b *Block) forward(mode mode) {
 	}
 	if mode == infer {
 		keys, values = b.cached(a)
-		if b.Index == len(m.Blocks)-1 {
+		if m.Ladder == nil && b.Index == len(m.Blocks)-1 {
 			if a = b.wanted(a); m.n == 0 {
 				return
 			}

@@ -95,6 +95,9 @@ func (b *Block) wanted(a acts) acts {
 
 // copyCache copies n cache rows of every layer; the ranges do not overlap.
 func (m *Model) copyCache(dst, src, n int) {
+	if m.side != nil {
+		m.side.m.copyCache(dst, src, n)
+	}
 	if n == 0 {
 		return
 	}

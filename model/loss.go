@@ -67,11 +67,15 @@ func (m *Model) forwardHead(b Batch) {
 }
 
 // headLogits fills the logits of rows of the last block's output, at most
-// Size.LossRows.
+// Size.LossRows. What a Ladder put in its place has a norm of its own.
 func (m *Model) headLogits(x tensor.Tensor) {
 	l, n := &m.loss, x.Dim(0)
-	m.dev.RMSNorm(l.y.Rows(0, n), l.rstd.Rows(0, n), x, m.norm.W, m.Config.Eps)
-	m.head.forward(m.dev, l.logits.Rows(0, n), l.y.Rows(0, n))
+	y := x
+	if m.Ladder == nil {
+		y = l.y.Rows(0, n)
+		m.dev.RMSNorm(y, l.rstd.Rows(0, n), x, m.norm.W, m.Config.Eps)
+	}
+	m.head.forward(m.dev, l.logits.Rows(0, n), y)
 }
 
 // headLoss takes the loss of the rows whose logits are there to host, and their
@@ -87,14 +91,19 @@ func (m *Model) headLoss(host []float32, scale float32) {
 	if scale == 0 {
 		return
 	}
-	if m.lowest() == len(m.Blocks) {
+	x, dx := l.x.Rows(0, n), l.dx.Rows(0, n)
+	switch {
+	case m.Ladder != nil:
+		m.head.backward(m.dev, dx, logits, x, false)
+	case m.lowest() == len(m.Blocks):
 		m.head.backward(m.dev, tensor.Tensor{}, logits, y, false)
 		return
+	default:
+		dy := m.scratch.dh.Rows(0, n)
+		m.head.backward(m.dev, dy, logits, y, false)
+		m.dev.Fill(dx, 0)
+		m.dev.RMSNormGrad(dx, m.norm.D, dy, x, m.norm.W, l.rstd.Rows(0, n))
 	}
-	x, dx, dy := l.x.Rows(0, n), l.dx.Rows(0, n), m.scratch.dh.Rows(0, n)
-	m.head.backward(m.dev, dy, logits, y, false)
-	m.dev.Fill(dx, 0)
-	m.dev.RMSNormGrad(dx, m.norm.D, dy, x, m.norm.W, l.rstd.Rows(0, n))
 	m.dev.Scatter(m.scratch.d.Rows(0, m.n), dx, l.sel.Rows(0, n))
 }
 

@@ -22,12 +22,16 @@ type Size struct {
 	Ahead     Ahead        // what is learned ahead of every sequence
 	Grad      bool         // gradients reach the branches
 	Weights   bool         // and every weight
+	Aside     bool         // with Grad: gradients reach the output of the last block, which is a Ladder's, and no block; these keep nothing
 	Rebuild   bool         // keep only block inputs and recompute the rest in Backward
 	Frozen    tensor.DType // type frozen matrices are kept in: F32 or BF16
 	LossRows  int          // rows of logits at a time; 0 for a default: 256, or more where that is below 32 MiB
 	CacheRows int          // rows of keys and values kept for Infer, with those of what is ahead of sequences; 0 for none
 	Micros    int          // batches that add to one gradient; 0 for any number
 }
+
+// keeps reports whether blocks keep anything from Forward to Backward.
+func (s Size) keeps() bool { return s.Grad && !s.Aside }
 
 // A Branch is a trained path beside one frozen site: y += f(x). It takes its
 // memory from Model.Acts and Model.Scratch when it is attached.
@@ -50,6 +54,7 @@ type Model struct {
 	Blocks []*Block
 	Prompt Virtual // seam: input embeddings ahead of every sequence; wanted with Size.Ahead.Prompt
 	Prefix Virtual // seam: keys and values ahead of every sequence; wanted with Size.Ahead.Prefix
+	Ladder Ladder  // seam: a network that reads the blocks and speaks for them; nil for none
 
 	dev     tensor.Device
 	arena   *tensor.Arena
@@ -65,6 +70,7 @@ type Model struct {
 	top     tensor.Tensor // [n, d] output of the last block
 	n       int           // rows of the last batch
 	draw    uint64        // Batch.Draw of the last batch
+	side    *Side         // what the Ladder is made of; nil without one
 	piece   int           // of the rows that pass through the head, from 1; 0 outside of it
 	ahead   Ahead         // Size.Ahead, or nothing while Remember runs
 }
@@ -125,6 +131,9 @@ func (m *Model) newScratch(a *tensor.Arena) {
 		return
 	}
 	m.scratch.d = f("d", n, c.Dim)
+	if m.Size.Aside {
+		return
+	}
 	m.scratch.dh = f("dh", n, c.Dim)
 	m.scratch.dup = f("dup", n, c.Hidden)
 	m.scratch.dq = f("dq", n, c.Heads, c.HeadDim)
@@ -142,6 +151,17 @@ func (m *Model) newScratch(a *tensor.Arena) {
 func (m *Model) newBlocks() {
 	ws := m.weights
 	next := func() *Weight { w := ws[0]; ws = ws[1:]; return w }
+	m.embed = next()
+	m.stack(next)
+	m.norm = next()
+	m.head = Linear{Name: HeadName, W: m.embed}
+	if !m.Config.Tied {
+		m.head.W = next()
+	}
+}
+
+// stack lays out the blocks, taking their weights from next.
+func (m *Model) stack(next func() *Weight) {
 	linear := func(p projection, bias bool) Linear {
 		l := Linear{Name: p.String(), W: next()}
 		if bias {
@@ -150,7 +170,6 @@ func (m *Model) newBlocks() {
 		return l
 	}
 	c := m.Config
-	m.embed = next()
 	for i := range c.Layers {
 		b := &Block{m: m, Index: i}
 		b.norm1 = next()
@@ -168,11 +187,6 @@ func (m *Model) newBlocks() {
 		b.allocate()
 		m.Blocks = append(m.Blocks, b)
 	}
-	m.norm = next()
-	m.head = Linear{Name: HeadName, W: m.embed}
-	if !c.Tied {
-		m.head.W = next()
-	}
 	m.top = m.streamTensor(c.Layers)
 	for i, b := range m.Blocks {
 		b.out = m.top
@@ -182,10 +196,10 @@ func (m *Model) newBlocks() {
 	}
 }
 
-// streamTensor is the residual stream before block i. A model without gradients
-// needs only one, which every block overwrites.
+// streamTensor is the residual stream before block i. A model whose blocks keep
+// nothing needs only one, which every block overwrites.
 func (m *Model) streamTensor(i int) tensor.Tensor {
-	if !m.Size.Grad && i > 0 {
+	if !m.Size.keeps() && i > 0 {
 		return m.Blocks[0].acts.x
 	}
 	return m.arena.Sub("acts").New(fmt.Sprintf("x.%d", i), tensor.F32, m.Size.Rows, m.Config.Dim)
