@@ -243,6 +243,10 @@ func TestOperationsOfATokenAreThoseCountedByHand(t *testing.T) {
 		{"meft", map[string]string{"meft_neurons": "96", "meft_top_k": "5", "meft_experts": "8", "meft_probe": "3", "meft_gate": "softmax"}, 4*8640 + 1536 + 2*16*(2*36+12*5+6*8)},
 		// Of a series adapter at both places; biases are in no product.
 		{"series", map[string]string{"series_bottleneck": "6"}, 4*8640 + 1536 + 6*2*2*2*6*16},
+		// Forward only through the model, 2·3840, but for its head, 4·4800. The side
+		// is 8 wide with one head of 8 and 12 neurons, so that a block of it has
+		// 2·8·16 + 3·8·12 weights; U has 16·8, and so has each of three D.
+		{"lst", map[string]string{"lst_reduction": "2"}, 2*3840 + 4*4800 + 512 + 6*(2*544+128) + 4*3*128},
 		// LoRA of rank 2 on q and v: 2 blocks of 2·(16+16) and 2·(16+8) elements.
 		{"lora", map[string]string{"lora_r": "2", "lora_target": "q_proj,v_proj"}, 4*8640 + 1536 + 6*2*2*(32+24)},
 		{"meft", map[string]string{"meft_neurons": "96", "meft_top_k": "5", "meft_experts": "8", "meft_probe": "3", "meft_gate": "none"}, 4*8640 + 1536 + 2*16*(2*36+12*5+2*8)},
@@ -252,7 +256,7 @@ func TestOperationsOfATokenAreThoseCountedByHand(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := recipe{base: &base{config: c}, method: m, size: model.Size{Rows: 7, Context: 7, Grad: true, Weights: m.Reach() == method.ToWeights}}
+		r := recipe{base: &base{config: c}, method: m, size: m.Reach().Size(model.Size{Rows: 7, Context: 7})}
 		var l tensor.Ledger
 		parts, err := r.make(tensor.NewPlan(&l))
 		if err != nil {

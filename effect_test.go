@@ -62,6 +62,8 @@ func effects() map[string]effect {
 		"parallel_bottleneck": {with: "method=parallel", value: "5"}, "parallel_activation": {with: "method=parallel", value: "silu"},
 		"parallel_layers":   {with: "method=parallel", value: "0"},
 		"series_bottleneck": {with: "method=series", value: "5"}, "series_position": {with: "method=series", value: "ffn"},
+		"lst_reduction": {with: "method=lst", value: "4"}, "lst_layers": {with: "method=lst", value: "1"},
+		"lst_temperature": {with: "method=lst", value: "1"}, "lst_init": {with: "method=lst", value: "random"},
 		"series_activation": {with: "method=series", value: "gelu"}, "series_layers": {with: "method=series", value: "0"},
 	}
 }

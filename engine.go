@@ -111,6 +111,12 @@ func (r *recipe) buildOn(dev tensor.Device, plan *tensor.Ledger) (*engine, error
 		e.Close()
 		return nil, err
 	}
+	if s, ok := r.method.(method.Starter); ok && r.size.Grad {
+		if err := s.Start(); err != nil {
+			e.Close()
+			return nil, err
+		}
+	}
 	return e, nil
 }
 

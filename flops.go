@@ -12,8 +12,8 @@ import (
 
 // stepFlops is the number of floating point operations of one optimizer step
 // over the model's matrices and attention: two a weight and token forward, two
-// for the gradient of inputs, two for that of weights where they are trained,
-// and two more where activations are rebuilt. Embeddings are looked up, and the
+// for the gradient of inputs (not with Size.Aside, but in the head), two for that
+// of weights where they are trained, and two more where activations are rebuilt. Embeddings are looked up, and the
 // head only sees supervised tokens.
 func stepFlops(c model.Config, s model.Size, tokens, supervised, context int) float64 {
 	head := float64(c.Vocab) * float64(c.Dim)
@@ -26,6 +26,9 @@ func stepFlops(c model.Config, s model.Size, tokens, supervised, context int) fl
 		passes += 2
 	}
 	headPasses := passes
+	if s.Aside {
+		passes = 2
+	}
 	if s.Rebuild {
 		passes += 2
 	}
@@ -37,8 +40,8 @@ func stepFlops(c model.Config, s model.Size, tokens, supervised, context int) fl
 // token needs, the measure of utilisation that measurements of other programs
 // share: six for each trained weight in a product, four for a frozen one (the
 // embedding is looked up, the head is a product), and the half of attention
-// that causality leaves, forward and backward. What is computed again does not
-// count. rows is the tokens of a sequence.
+// that causality leaves, forward and backward; through blocks that no gradient
+// enters, forward only, two for a weight. What is computed again does not count. rows is the tokens of a sequence.
 func trainFlops(c model.Config, m method.Method, trained *param.Set, rows int) float64 {
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	weights := c.Layers*(2*c.Dim*(q+kv)+3*c.Dim*c.Hidden) + c.Vocab*c.Dim
@@ -62,6 +65,10 @@ func trainFlops(c model.Config, m method.Method, trained *param.Set, rows int) f
 				beside += 6 * float64(d.W.Len())
 			}
 		}
+	}
+	if m.Reach() == method.ToTop {
+		head := float64(c.Vocab * c.Dim)
+		return 2*(float64(weights)-head) + 4*head + attention/3 + beside
 	}
 	return 4*float64(weights) + attention + beside
 }

@@ -181,8 +181,8 @@ func (j *job) resize() {
 		s := generateSize(j.base.config, prompts, j.decoding())
 		rows, context, cache = max(rows, s.Rows), max(context, s.Context), s.CacheRows
 	}
-	j.size = model.Size{Rows: rows, Context: context, CacheRows: cache, Grad: true, Weights: j.method.Reach() == method.ToWeights,
-		Rebuild: c.Rebuild, Frozen: j.base.frozen, Micros: c.Accumulation}
+	j.size = j.method.Reach().Size(model.Size{Rows: rows, Context: context, CacheRows: cache,
+		Rebuild: c.Rebuild, Frozen: j.base.frozen, Micros: c.Accumulation})
 }
 
 func (j *job) decoding() model.Decoding {

@@ -87,6 +87,33 @@ func TestPlannedMemoryIsWhatIsUsed(t *testing.T) {
 	}
 }
 
+// A ladder keeps no activations of the model it stands beside: of what LoRA keeps
+// for its backward pass a small part is left, and a tenth of that where the model
+// runs again.
+func TestLadderTakesFarLessActivationsThanLoRA(t *testing.T) {
+	activations := func(method string, rebuild bool) float64 {
+		c := Defaults()
+		c.Shape, c.Method, c.Batch, c.MaxLength, c.Rebuild, c.BaseDType = "llama-2-7b", method, 4, 512, rebuild, "bf16"
+		p, err := MakePlan(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range p.Groups() {
+			if g.Name == "activations" {
+				return float64(g.Bytes)
+			}
+		}
+		t.Fatalf("%s keeps no activations: %+v", method, p.Groups())
+		return 0
+	}
+	lora, loraAgain := activations("lora", false), activations("lora", true)
+	ladder, ladderAgain := activations("lst", false), activations("lst", true)
+	t.Logf("LoRA %v, rebuilding %v; ladder %v, running again %v", Size(lora), Size(loraAgain), Size(ladder), Size(ladderAgain))
+	if ladder > lora/3 || ladderAgain > loraAgain || ladderAgain > ladder/2 {
+		t.Errorf("LoRA %v, rebuilding %v; ladder %v, running again %v", Size(lora), Size(loraAgain), Size(ladder), Size(ladderAgain))
+	}
+}
+
 func sameEntries(t *testing.T, a, b *tensor.Ledger) {
 	t.Helper()
 	x, y := a.Entries(), b.Entries()

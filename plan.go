@@ -128,12 +128,13 @@ func memoryGroup(e tensor.Entry) string {
 	case strings.HasPrefix(e.Name, "optimizer.") && strings.HasSuffix(e.Name, ".w"):
 		return "weights of the optimizer"
 	}
+	name := strings.TrimPrefix(e.Name, "side.") // blocks of a ladder are blocks too
 	for _, g := range []struct{ prefix, name string }{
 		{"weights.", "model weights"}, {"grads.", "weight gradients"}, {"acts.", "activations"}, {"overlay acts", "activations"},
 		{"cache.", "keys and values of generation"}, {"scratch.", "scratch"}, {"overlay branch", "method scratch"}, {"branch.", "method scratch"},
 		{"batch.", "batch"}, {"loss.", "logits and loss"}, {"rope", "rotary table"}, {"data.", "data"}, {"optimizer", "optimizer"},
 	} {
-		if strings.HasPrefix(e.Name, g.prefix) {
+		if strings.HasPrefix(name, g.prefix) {
 			return g.name
 		}
 	}

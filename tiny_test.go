@@ -140,6 +140,7 @@ func set(t testing.TB, c *Config, method string) {
 		"meft":     {"meft_neurons": "96", "meft_top_k": "5", "meft_experts": "8", "meft_probe": "3", "meft_buffer": "40"},
 		"parallel": {"parallel_bottleneck": "6"},
 		"series":   {"series_bottleneck": "6"},
+		"lst":      {"lst_reduction": "2"},
 		"lora":     {"lora_r": "2", "lora_dropout": "0.1"},
 	}
 	for name, value := range settings[method] {

@@ -30,7 +30,14 @@ type Reach uint8
 const (
 	ToInputs  Reach = iota // through every block down to the lowest branch
 	ToWeights              // and to every weight: the model is built with Size.Weights
+	ToTop                  // into a ladder and no block: the model is built with Size.Aside
 )
+
+// Size is the size of a model to train with such a reach.
+func (r Reach) Size(s model.Size) model.Size {
+	s.Grad, s.Weights, s.Aside = true, r == ToWeights, r == ToTop
+	return s
+}
 
 // About says what a method is, for lists, files and defaults.
 type About struct {
@@ -64,6 +71,14 @@ type Method interface {
 	Attach(m *model.Model, a *tensor.Arena, seed uint64) (*param.Set, error)
 }
 
+// A Starter is a method whose initial values are not all there after Attach.
+// Start sets the rest when the model has its weights, before training; it is
+// not called where the values of an adapter are loaded.
+type Starter interface {
+	Method
+	Start() error
+}
+
 // All returns every method under its name, with default settings. It is the one
 // list to extend, and the only place a default is written.
 func All() map[string]Method {
@@ -79,6 +94,12 @@ func All() map[string]Method {
 			Position:   SeriesBoth,
 			Activation: "tanh",
 			Layers:     "all",
+		},
+		"lst": &LST{
+			Reduction:   8,
+			Layers:      "all",
+			Temperature: 0.1,
+			Init:        InitPruned,
 		},
 		"lora": &LoRA{
 			Rank:    8,

@@ -78,6 +78,10 @@ func TestCheckReportsAllProblems(t *testing.T) {
 	wantError(t, (&LoRA{Rank: 1, Targets: "q_proj,lm_head", Layers: "0"}).Check(tinyConfig()), "lm_head", `lora_layers is "0"`, "layers_to_transform")
 	wantError(t, (&Series{Bottleneck: 0, Position: "before", Activation: "sine", Layers: "2"}).Check(tinyConfig()), "series_bottleneck is 0", `series_position is "before"`,
 		"both, attention, ffn", `series_activation is "sine"`, `series_layers is "2"`)
+	wantError(t, (&LST{Reduction: 5, Temperature: 0, Init: "copied", Layers: "2"}).Check(tinyConfig()), "lst_reduction is 5", "width 12", "is 4",
+		"lst_temperature is 0", `lst_init is "copied"`, "pruned, random", `lst_layers is "2"`)
+	wantError(t, (&LST{Reduction: 0, Temperature: 1, Init: InitRandom, Layers: "0"}).Check(tinyConfig()), "lst_reduction is 0")
+	wantError(t, (&LST{Reduction: 100, Temperature: 1, Init: InitRandom, Layers: "0"}).Check(tinyConfig()), "lst_reduction is 100", "is 12")
 	wantError(t, (&Parallel{Layers: "x"}).Check(tinyConfig()), "parallel_bottleneck is 0", "parallel_activation", "parallel_layers")
 }
 
@@ -100,6 +104,10 @@ func TestOneModelTakesOneMethod(t *testing.T) {
 	a := tensor.NewPlan(&tensor.Ledger{})
 	_, err := (&Parallel{Bottleneck: 2, Activation: "relu", Layers: "all"}).Attach(m, a, 1)
 	wantError(t, err, "block 1", "branch already")
+	ladder := &LST{Reduction: 2, Layers: "all", Temperature: 1, Init: InitRandom}
+	m = tinyModel(t, ladder, model.Size{Rows: 4, Context: 4})
+	_, err = ladder.Attach(m, a, 1)
+	wantError(t, err, "a ladder already")
 	s := &Series{Bottleneck: 2, Position: SeriesFFN, Activation: "tanh", Layers: "1"}
 	m = tinyModel(t, s, model.Size{Rows: 4, Context: 4})
 	if _, err = (&Series{Bottleneck: 2, Position: SeriesAttention, Activation: "tanh", Layers: "1"}).Attach(m, a, 1); err != nil {

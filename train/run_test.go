@@ -117,7 +117,7 @@ func (r recipe) assemble(t testing.TB, a *tensor.Arena, m method.Method) *Traine
 			t.Fatal(err)
 		}
 	}
-	size := model.Size{Rows: r.batch.Rows(), Context: 32, Grad: true, Weights: m.Reach() == method.ToWeights, CacheRows: 64}
+	size := m.Reach().Size(model.Size{Rows: r.batch.Rows(), Context: 32, CacheRows: 64})
 	mod, err := model.Build(a, tiny, size)
 	fail(err)
 	set, err := m.Attach(mod, a, 5)

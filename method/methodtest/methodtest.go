@@ -39,7 +39,7 @@ func Run(t *testing.T, name string, m method.Method) {
 	} {
 		t.Run(group.name, func(t *testing.T) { group.run(s, t) })
 	}
-	if m.Reach() != method.ToWeights { // else the weights' gradients are the method's
+	if m.Reach() == method.ToInputs { // else the weights' gradients are the method's, or there are none
 		t.Run("gradients without the weights' own", s.lowestBlock)
 	}
 }
@@ -80,7 +80,7 @@ func Batch() model.Batch {
 
 // size is for one Batch with gradients for what m trains.
 func (s *suite) size() model.Size {
-	return model.Size{Rows: 16, Context: 16, Grad: true, Weights: s.settings.Reach() == method.ToWeights, LossRows: 4, CacheRows: 16}
+	return s.settings.Reach().Size(model.Size{Rows: 16, Context: 16, LossRows: 4, CacheRows: 16})
 }
 
 // Rig is a model with a method attached and an optimizer.
@@ -130,6 +130,11 @@ func buildWith(t testing.TB, dev tensor.Device, name string, settings method.Met
 		}
 	}
 	r.Model.Init(modelSeed)
+	if s, ok := m.(method.Starter); ok && size.Grad {
+		if err := s.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	t.Cleanup(func() {
 		if c, ok := m.(interface{ Close() error }); ok {
 			c.Close()
