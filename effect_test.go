@@ -59,6 +59,7 @@ func effects() map[string]effect {
 		"meft_master": {value: "split"}, "meft_moments": {value: "8bit"},
 		"lora_r": {with: "method=lora", value: "3"}, "lora_alpha": {with: "method=lora", value: "5"}, "lora_dropout": {with: "method=lora", value: "0.2"},
 		"lora_target": {with: "method=lora", value: "q_proj,down_proj"}, "use_rslora": {with: "method=lora", value: "true"}, "lora_layers": {with: "method=lora", value: "1"},
+		"use_dora": {with: "method=lora", value: "true"}, "loraplus_lr_ratio": {with: "method=lora", value: "4"}, "init_lora_weights": {with: "method=lora", value: "gaussian"},
 		"parallel_bottleneck": {with: "method=parallel", value: "5"}, "parallel_activation": {with: "method=parallel", value: "silu"},
 		"parallel_layers":   {with: "method=parallel", value: "0"},
 		"series_bottleneck": {with: "method=series", value: "5"}, "series_position": {with: "method=series", value: "ffn"},

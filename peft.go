@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"meft/method"
@@ -38,6 +39,7 @@ type peftConfig struct {
 	Revision      json.RawMessage   `json:"revision"`
 	Targets       oneOrMore[string] `json:"target_modules"`
 	TaskType      string            `json:"task_type"`
+	DoRA          bool              `json:"use_dora,omitempty"`
 	RSLoRA        bool              `json:"use_rslora,omitempty"`
 }
 
@@ -61,8 +63,11 @@ func savePEFT(dir string, b *base, l *method.LoRA, set *param.Set) error {
 	if err != nil {
 		return err
 	}
-	c := peftConfig{Base: b.name, Bias: "none", InferenceMode: true, Init: json.RawMessage("true"), Alpha: l.EffectiveAlpha(), Dropout: l.Dropout,
+	c := peftConfig{Base: b.name, Bias: "none", InferenceMode: true, Init: json.RawMessage("true"), DoRA: l.DoRA, Alpha: l.EffectiveAlpha(), Dropout: l.Dropout,
 		PeftType: "LORA", Rank: l.Rank, Targets: targets, TaskType: "CAUSAL_LM", RSLoRA: l.RSLoRA}
+	if l.Init == method.InitGaussian {
+		c.Init = json.RawMessage(strconv.Quote(l.Init))
+	}
 	if l.Layers != "all" {
 		if c.Layers, err = l.Blocks(b.config.Layers); err != nil {
 			return err
@@ -84,7 +89,10 @@ func readPEFT(data []byte) (*method.LoRA, error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, err
 	}
-	l := &method.LoRA{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, RSLoRA: c.RSLoRA, Layers: "all"}
+	l := &method.LoRA{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, RSLoRA: c.RSLoRA, DoRA: c.DoRA, Ratio: 1, Init: method.InitUniform, Layers: "all"}
+	if string(c.Init) == strconv.Quote(method.InitGaussian) {
+		l.Init = method.InitGaussian
+	}
 	if c.Alpha <= 0 {
 		return nil, fmt.Errorf("lora_alpha is %v, wanted a number above 0", c.Alpha)
 	}
@@ -143,7 +151,7 @@ func empty() []string { return []string{"null", "false", "{}", "[]"} }
 func peftValues() map[string][]string {
 	return map[string][]string{
 		// These are read by readPEFT.
-		"peft_type": nil, "r": nil, "lora_alpha": nil, "lora_dropout": nil, "target_modules": nil, "layers_to_transform": nil, "use_rslora": nil,
+		"peft_type": nil, "r": nil, "lora_alpha": nil, "lora_dropout": nil, "target_modules": nil, "layers_to_transform": nil, "use_rslora": nil, "use_dora": nil,
 		// These say nothing of what the adapter computes.
 		"auto_mapping": nil, "base_model_name_or_path": nil, "inference_mode": nil, "peft_version": nil, "revision": nil,
 		"megatron_core": nil, "qalora_group_size": nil, "loftq_config": nil, "eva_config": nil, "runtime_config": nil,

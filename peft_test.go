@@ -2,6 +2,7 @@ package meft
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -193,6 +194,63 @@ func TestLoRAIsWrittenAsPEFTReadsIt(t *testing.T) {
 	}
 }
 
+// header is the header of a safetensors file, read as its specification says.
+func header(t *testing.T, path string) map[string]struct {
+	DType string `json:"dtype"`
+	Shape []int  `json:"shape"`
+} {
+	t.Helper()
+	data := get(t, path)
+	out := map[string]struct {
+		DType string `json:"dtype"`
+		Shape []int  `json:"shape"`
+	}{}
+	if err := json.Unmarshal(data[8:8+binary.LittleEndian.Uint64(data)], &out); err != nil {
+		t.Fatal(err)
+	}
+	delete(out, "__metadata__")
+	return out
+}
+
+// Another reader than the program's own finds PEFT's names and shapes.
+func TestDoRAIsWrittenAsPEFTReadsIt(t *testing.T) {
+	c := newRun(t, "lora")
+	c.MaxSteps, c.SaveStrategy = 1, "no"
+	for name, value := range map[string]string{"lora_target": "k_proj,lm_head", "use_dora": "true", "init_lora_weights": "gaussian"} {
+		if err := c.Set(name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustTrain(t, c)
+	var config struct {
+		DoRA    bool     `json:"use_dora"`
+		Init    string   `json:"init_lora_weights"`
+		Targets []string `json:"target_modules"`
+	}
+	if err := readJSON(filepath.Join(c.OutputDir, "adapter", adapterConfigFile), &config); err != nil {
+		t.Fatal(err)
+	}
+	if !config.DoRA || config.Init != "gaussian" || !slices.Equal(config.Targets, []string{"k_proj", "lm_head"}) {
+		t.Errorf("adapter_config.json has %+v", config)
+	}
+	got := header(t, filepath.Join(c.OutputDir, "adapter", adapterWeightsFile))
+	s := small()
+	kv, vocab := s.dim/s.heads*s.kv, open(t, SessionOptions{Model: c.Model}).Config().Vocab
+	want := map[string][]int{}
+	for layer, out := range map[string]int{"model.layers.0.self_attn.k_proj": kv, "model.layers.1.self_attn.k_proj": kv, "lm_head": vocab} {
+		pre := "base_model.model." + layer
+		want[pre+".lora_A.weight"], want[pre+".lora_B.weight"], want[pre+".lora_magnitude_vector"] = []int{2, s.dim}, []int{out, 2}, []int{out}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%d tensors, wants %d: %v", len(got), len(want), got)
+	}
+	for name, shape := range want {
+		if g := got[name]; g.DType != "F32" || !slices.Equal(g.Shape, shape) {
+			t.Errorf("%s is %+v, wants F32 %v", name, g, shape)
+		}
+	}
+}
+
 // foreignLoRA writes an adapter by hand, in the manner of a recent PEFT, with
 // half-width tensors, and returns its folder.
 func foreignLoRA(t *testing.T, change func(map[string]any)) string {
@@ -225,10 +283,17 @@ func foreignLoRA(t *testing.T, change func(map[string]any)) string {
 func foreignA(i int) float32 { return float32(i%7) - 3 }
 func foreignB(i int) float32 { return float32(i%5)/8 - 0.25 }
 
-// foreignTensors writes A [2, in] in half width and B [out, 2] of one layer.
-func foreignTensors(t *testing.T, dir, layer string, out, in int) {
+func foreignLength(i int) float32 { return 0.5 + float32(i%3)/4 }
+
+// foreignTensors writes A [2, in] in half width and B [out, 2] of one layer, and
+// its lengths if the adapter is one of DoRA.
+func foreignTensors(t *testing.T, dir, layer string, out, in int, dora ...bool) {
 	t.Helper()
 	a, b := make([]float32, 2*in), make([]float32, 2*out)
+	lengths := make([]float32, out)
+	for i := range lengths {
+		lengths[i] = foreignLength(i)
+	}
 	for i := range a {
 		a[i] = foreignA(i)
 	}
@@ -238,17 +303,20 @@ func foreignTensors(t *testing.T, dir, layer string, out, in int) {
 	a16 := make([]uint16, len(a))
 	safetensors.BF16FromF32(a16, a)
 	pre := "base_model.model." + layer + "."
-	err := safetensors.Write(filepath.Join(dir, adapterWeightsFile), []safetensors.Tensor{
-		safetensors.BF16(pre+"lora_A.weight", a16, 2, in), safetensors.F32(pre+"lora_B.weight", b, out, 2),
-	}, map[string]string{"format": "pt"})
+	tensors := []safetensors.Tensor{safetensors.BF16(pre+"lora_A.weight", a16, 2, in), safetensors.F32(pre+"lora_B.weight", b, out, 2)}
+	if len(dora) > 0 {
+		tensors = append(tensors, safetensors.F32(pre+"lora_magnitude_vector", lengths, out))
+	}
+	err := safetensors.Write(filepath.Join(dir, adapterWeightsFile), tensors, map[string]string{"format": "pt"})
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
 // mergedByHand copies a model, tied or not, and adds s·B·A of foreignTensors to
-// one matrix. A change of the head unties it.
-func mergedByHand(t *testing.T, base, name string, scale float32) string {
+// one matrix, whose rows then get the lengths there if they are asked for. A
+// change of the head unties it.
+func mergedByHand(t *testing.T, base, name string, scale float32, dora bool) string {
 	t.Helper()
 	merged := t.TempDir()
 	if err := os.CopyFS(merged, os.DirFS(base)); err != nil {
@@ -287,6 +355,15 @@ func mergedByHand(t *testing.T, base, name string, scale float32) string {
 				i, j := at/in, at%in
 				w[at] += scale * (foreignB(2*i)*foreignA(j) + foreignB(2*i+1)*foreignA(in+j))
 			}
+			for i := 0; dora && i < dims[0]; i++ {
+				row, squares := w[i*in:(i+1)*in], 0.0
+				for _, v := range row {
+					squares += float64(v) * float64(v)
+				}
+				for j := range row {
+					row[j] *= foreignLength(i) / float32(math.Sqrt(squares))
+				}
+			}
 		}
 		all = append(all, safetensors.F32(n, w, dims...))
 	}
@@ -305,12 +382,19 @@ func TestForeignLoRAIsTheModelItIsMergedInto(t *testing.T) {
 	})
 	plain := open(t, SessionOptions{Model: base})
 	foreignTensors(t, onHead, "lm_head", plain.Config().Vocab, small().dim)
+	dora := foreignLoRA(t, func(config map[string]any) { config["use_dora"] = true })
+	foreignTensors(t, dora, "model.layers.1.mlp.down_proj", small().dim, small().hidden, true)
 	in := []ScoreInput{{IDs: []int32{0, 7, 80, 9, 33, 5}, From: 1}}
 	for _, c := range []struct {
 		adapter, weight string
 		scale           float32
-	}{{foreignLoRA(t, nil), "model.layers.1.mlp.down_proj.weight", 6. / 2}, {onHead, "lm_head.weight", 0.5 / 2}} {
-		want := scored(t, open(t, SessionOptions{Model: mergedByHand(t, base, c.weight, c.scale)}), in)[0]
+		dora            bool
+	}{
+		{foreignLoRA(t, nil), "model.layers.1.mlp.down_proj.weight", 6. / 2, false},
+		{onHead, "lm_head.weight", 0.5 / 2, false},
+		{dora, "model.layers.1.mlp.down_proj.weight", 6. / 2, true},
+	} {
+		want := scored(t, open(t, SessionOptions{Model: mergedByHand(t, base, c.weight, c.scale, c.dora)}), in)[0]
 		plain := scored(t, plain, in)[0]
 		got := scored(t, open(t, SessionOptions{Model: base, Adapter: c.adapter}), in)[0]
 		for i, w := range want.LogProbs {
@@ -318,7 +402,7 @@ func TestForeignLoRAIsTheModelItIsMergedInto(t *testing.T) {
 				t.Errorf("%s: log probability %d is %v, of the merged model %v, of the base model %v", c.weight, i, got.LogProbs[i], w, plain.LogProbs[i])
 			}
 		}
-		if math.Abs(plain.NLL-want.NLL) < 0.1 {
+		if math.Abs(plain.NLL-want.NLL) < 0.01 {
 			t.Errorf("%s: the adapter changes the loss from %v to %v only: this test has tested little", c.weight, plain.NLL, want.NLL)
 		}
 	}
@@ -331,7 +415,7 @@ func TestLoRAOfAnotherKindIsRefused(t *testing.T) {
 		value any
 		words []string
 	}{
-		{"use_dora", true, []string{"use_dora is true"}},
+		{"use_dora", true, []string{"down_proj.lora_magnitude_vector", "missing"}},
 		{"rank_pattern", map[string]any{"q_proj": 4}, []string{"rank_pattern", `{"q_proj":4}`}},
 		{"alpha_pattern", map[string]any{"q_proj": 4}, []string{"alpha_pattern"}},
 		{"modules_to_save", []string{"lm_head"}, []string{"modules_to_save", "lm_head"}},
@@ -361,9 +445,9 @@ func TestLoRAOfAnotherKindIsRefused(t *testing.T) {
 		}
 		mustSay(t, err, append(c.words, dir)...)
 	}
-	both := foreignLoRA(t, func(config map[string]any) { config["use_dora"], config["bias"] = true, "lora_only" })
+	both := foreignLoRA(t, func(config map[string]any) { config["lora_bias"], config["bias"] = true, "lora_only" })
 	_, err := Open(SessionOptions{Model: base, Adapter: both})
-	mustSay(t, err, "use_dora", "bias")
+	mustSay(t, err, "lora_bias", `bias is "lora_only"`)
 }
 
 func TestLoRAOfPEFTIsInspected(t *testing.T) {

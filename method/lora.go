@@ -1,6 +1,7 @@
 package method
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -16,22 +17,33 @@ import (
 // AllLinear is the LoRA target that stands for every linear layer of a block.
 const AllLinear = "all-linear"
 
+// The ways A begins, in PEFT's words.
+const (
+	InitUniform  = "true"
+	InitGaussian = "gaussian"
+)
+
 // LoRA adds a low-rank update to linear layers, whose weights W stay frozen:
 //
 //	y = x·Wᵀ + s·drop(x)·Aᵀ·Bᵀ        s = α/r, or α/√r with RSLoRA
 //
-// A is [r, in] and begins uniform in ±1/√in (PEFT's choice), B is [out, r] and
-// begins as 0. drop zeroes elements of x with probability Dropout while training
-// and divides the others by 1-Dropout.
+// A is [r, in] and begins uniform in ±1/√in (PEFT's choice) or normal, B is
+// [out, r] and begins as 0. drop zeroes elements of x with probability Dropout
+// while training and divides the others by 1-Dropout.
 //
 // Hu et al. 2021, https://arxiv.org/abs/2106.09685, section 4.1; the scale α/√r
-// is that of Kalajdzievski 2023, https://arxiv.org/abs/2312.03732.
+// is that of Kalajdzievski 2023, https://arxiv.org/abs/2312.03732. For DoRA see
+// dora. A higher learning rate of B is LoRA+: Hayou et al. 2024,
+// https://arxiv.org/abs/2402.12354.
 type LoRA struct {
 	Rank    int     `json:"lora_r" help:"rank r of the update of a linear layer" alias:"lora_rank,rank"`
 	Alpha   float64 `json:"lora_alpha" help:"α: the update is scaled by α/r; 0 for twice the rank"`
 	Dropout float64 `json:"lora_dropout" help:"share of a layer's inputs that the update does not see, by chance, in training"`
 	Targets string  `json:"lora_target" help:"linear layers with an update: all-linear (those of blocks), or a list of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj,lm_head" alias:"lora_target_modules,target_modules"`
 	RSLoRA  bool    `json:"use_rslora" help:"scale by α/√r instead of α/r"`
+	DoRA    bool    `json:"use_dora" help:"train the length of every row of a layer's weights beside the update (DoRA)"`
+	Ratio   float64 `json:"loraplus_lr_ratio" help:"learning rate of B, and of DoRA's lengths, over that of A (LoRA+); 1 for the same, LoRA+'s paper takes 16"`
+	Init    string  `json:"init_lora_weights" help:"how A begins: true (uniform in ±1/√in, PEFT's choice) or gaussian (deviation 1/r)" choices:"true,gaussian" alias:"lora_init"`
 	Layers  string  `json:"lora_layers" help:"blocks with updates: all, 8-15 or 0,3,5" alias:"layers_to_transform"`
 }
 
@@ -50,14 +62,18 @@ func (l *LoRA) Check(c model.Config) error {
 	if targets == nil && l.Layers != "all" && slices.Contains(modules, model.HeadName) {
 		targets = fmt.Errorf("lora_target has %s and lora_layers is %q: files of PEFT with layers_to_transform leave %[1]s out; wants lora_layers all", model.HeadName, l.Layers)
 	}
-	var alpha, dropout error
+	var alpha, dropout, ratio error
 	if l.Alpha < 0 {
 		alpha = fmt.Errorf("lora_alpha is %v, wants a number above 0, or 0 for twice the rank", l.Alpha)
 	}
 	if l.Dropout < 0 || l.Dropout >= 1 {
 		dropout = fmt.Errorf("lora_dropout is %v, wants a share from 0 up to below 1", l.Dropout)
 	}
-	return errors.Join(atLeast("lora_r", l.Rank, 1), alpha, dropout, targets, layers)
+	if !(l.Ratio >= 0) || math.IsInf(l.Ratio, 0) {
+		ratio = fmt.Errorf("loraplus_lr_ratio is %v, wants a number above 0", l.Ratio)
+	}
+	begin := oneOf("init_lora_weights", cmp.Or(l.Init, InitUniform), InitUniform, InitGaussian)
+	return errors.Join(atLeast("lora_r", l.Rank, 1), alpha, dropout, ratio, begin, targets, layers)
 }
 
 // Modules are the names of the linear layers that Targets chooses, in the order
@@ -152,10 +168,15 @@ func (l *LoRA) group(m *model.Model, a *tensor.Arena, seed uint64, block int, li
 		b := &lora{loraGroup: g, at: i}
 		down := param.Adopt(a, peftName(linear)+".lora_A.weight", b.mine(g.a), b.mine(g.da), false)
 		b.up = dense(a, peftName(linear)+".lora_B.weight", r, linear.Out())
-		b.up.Turned = true
+		b.up.Turned, b.up.Rate = true, float32(l.Ratio)
 		s.Dense = append(s.Dense, down, b.up)
+		if l.DoRA {
+			b.lengths = newDora(m, a, b, linear, down)
+			b.lengths.length.Rate = float32(l.Ratio)
+			s.Dense = append(s.Dense, b.lengths.length)
+		}
 		if !a.Planning() && a.Err() == nil {
-			down.Fill(uniform(r*in, 1/math.Sqrt(float64(in)), loraDown.stream(seed, block, site)))
+			down.Fill(l.begin(r, in, loraDown.stream(seed, block, site)))
 		}
 		linear.Branch = b
 	}
@@ -168,6 +189,18 @@ func peftName(l *model.Linear) string {
 		return "base_model.model." + model.HeadName // whatever its weight is called
 	}
 	return "base_model.model." + strings.TrimSuffix(l.W.Name, ".weight")
+}
+
+// begin is A [r, in] at the start.
+func (l *LoRA) begin(r, in int, from *rand.Rand) []float32 {
+	if l.Init == InitGaussian {
+		x := make([]float32, r*in)
+		for i := range x {
+			x[i] = float32(from.NormFloat64() / float64(r))
+		}
+		return x
+	}
+	return uniform(r*in, 1/math.Sqrt(float64(in)), from)
 }
 
 // uniform is n draws between -bound and bound.

@@ -25,6 +25,7 @@ type loraGroup struct {
 	u       tensor.Tensor // [m·r·n] A·drop(x)ᵀ as [m·r, rows of the batch], kept for Backward
 	du      tensor.Tensor // [m·r·n] its gradient, scratch
 	dropped tensor.Tensor // [n, in] drop(x), scratch; none without dropout
+	dora    doraScratch   // with DoRA
 }
 
 func newLoraGroup(m *model.Model, a *tensor.Arena, block int, linears []*model.Linear, l *LoRA) *loraGroup {
@@ -40,6 +41,9 @@ func newLoraGroup(m *model.Model, a *tensor.Arena, block int, linears []*model.L
 	g.a = a.New(name, tensor.F32, rows, in)
 	if !m.Size.Grad {
 		g.u = scratch.New("lora.u", tensor.F32, rows*n)
+		if l.DoRA {
+			g.dora = newDoraScratch(scratch, linears, l.Rank, n, false)
+		}
 		return g
 	}
 	g.da = a.New(name+".grad", tensor.F32, rows, in)
@@ -48,14 +52,18 @@ func newLoraGroup(m *model.Model, a *tensor.Arena, block int, linears []*model.L
 	if l.Dropout > 0 {
 		g.dropped = scratch.New("lora.dropped", tensor.F32, n, in)
 	}
+	if l.DoRA {
+		g.dora = newDoraScratch(scratch, linears, l.Rank, n, true)
+	}
 	return g
 }
 
 // lora is the branch of one linear layer.
 type lora struct {
 	*loraGroup
-	at int          // among the members
-	up *param.Dense // [r, out] Bᵀ
+	at      int          // among the members
+	up      *param.Dense // [r, out] Bᵀ
+	lengths *dora        // nil without DoRA
 }
 
 // first is the matrix [m·r, n] for a batch of n rows in the memory of t.
@@ -99,21 +107,51 @@ func (b *lora) Forward(y, x tensor.Tensor) {
 	} else if b.at == 0 {
 		b.dev.MatMul(u, b.a, b.drop(x), tensor.MatMulOpts{TransB: true}) // u = A·drop(x)ᵀ
 	}
-	if !y.None() {
-		b.dev.MatMul(y, b.mine(u), b.up.W, tensor.MatMulOpts{TransA: true, Alpha: b.scale, Accumulate: true}) // y += s·uᵀ·Bᵀ
+	switch {
+	case y.None():
+	case b.lengths != nil:
+		b.lengths.forward(y, x, b.mine(u))
+	default:
+		b.add(y, b.mine(u))
 	}
+}
+
+// add adds the update s·uᵀ·Bᵀ to y.
+func (b *lora) add(y, u tensor.Tensor) {
+	b.dev.MatMul(y, u, b.up.W, tensor.MatMulOpts{TransA: true, Alpha: b.scale, Accumulate: true})
+}
+
+// ScaleGrad is model.Scaler's: DoRA multiplies the columns of x·Wᵀ. With dropout
+// it leaves them alone and adds a part to them.
+func (b *lora) ScaleGrad(dy tensor.Tensor) tensor.Tensor {
+	if b.lengths == nil || b.drops() {
+		return dy
+	}
+	return b.lengths.scaled(dy)
 }
 
 // Backward mirrors Forward.
 func (b *lora) Backward(dx, dy, x tensor.Tensor) {
 	n := x.Dim(0)
-	u, du := b.first(b.u, n), b.first(b.du, n)
-	b.dev.MatMul(b.up.D, b.mine(u), dy, tensor.MatMulOpts{Alpha: b.scale, Accumulate: true}) // dBᵀ += s·u·dy
-	b.dev.MatMul(b.mine(du), b.up.W, dy, tensor.MatMulOpts{TransB: true, Alpha: b.scale})    // du = s·Bᵀ·dyᵀ
+	u, du, rest := b.first(b.u, n), b.first(b.du, n), tensor.Tensor{}
+	dz := dy
+	if b.lengths != nil {
+		dz = b.lengths.backward(dy, b.drop(x), b.mine(u))
+	}
+	b.dev.MatMul(b.up.D, b.mine(u), dz, tensor.MatMulOpts{Alpha: b.scale, Accumulate: true}) // dBᵀ += s·u·dz
+	b.dev.MatMul(b.mine(du), b.up.W, dz, tensor.MatMulOpts{TransB: true, Alpha: b.scale})    // du = s·Bᵀ·dzᵀ
 	if b.at != b.members-1 {
 		return
 	}
-	b.dev.MatMul(b.da, du, b.drop(x), tensor.MatMulOpts{Accumulate: true}) // dA += du·drop(x)
+	seen := b.drop(x)
+	b.dev.MatMul(b.da, du, seen, tensor.MatMulOpts{Accumulate: true}) // dA += du·drop(x)
+	if b.lengths != nil && b.drops() {
+		rest = dz
+		b.dev.Axpy(rest, -1, dy) // (c-1) ⊙ dy, of drop(x)·Wᵀ
+		if w := b.lengths.w; !w.D.None() {
+			b.dev.MatMul(w.D, rest, seen, tensor.MatMulOpts{TransA: true, Accumulate: true})
+		}
+	}
 	if dx.None() {
 		return
 	}
@@ -123,6 +161,9 @@ func (b *lora) Backward(dx, dy, x tensor.Tensor) {
 	}
 	to := b.dropped.Rows(0, n)
 	b.dev.MatMul(to, du, b.a, tensor.MatMulOpts{TransA: true})
+	if !rest.None() {
+		b.dev.MatMul(to, rest, b.lengths.w.W, tensor.MatMulOpts{Accumulate: true})
+	}
 	b.dev.Dropout(to, to, b.dropout, b.drawKey()) // the gradient of drop is drop
 	b.dev.Add(dx, dx, to)
 }

@@ -104,6 +104,8 @@ func All() map[string]Method {
 		"lora": &LoRA{
 			Rank:    8,
 			Targets: AllLinear,
+			Ratio:   1,
+			Init:    InitUniform,
 			Layers:  "all",
 		},
 		"meft": &MEFT{

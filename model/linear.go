@@ -37,7 +37,16 @@ func Projections() []string {
 // HeadName is the name of the layer that makes logits.
 const HeadName = "lm_head"
 
-// Linear is y = x·Wᵀ (+ b) + Branch(x).
+// A Scaler is a branch of a Linear that also multiplies the columns of x·Wᵀ, or
+// of all of y, by factors of its own. The bias is added to what it leaves.
+type Scaler interface {
+	Branch
+	// ScaleGrad is the gradient of x·Wᵀ: dy with its columns multiplied, in
+	// scratch, or dy itself. It is called right before Backward, which is given dy.
+	ScaleGrad(dy tensor.Tensor) tensor.Tensor
+}
+
+// Linear is y = x·Wᵀ + Branch(x) (+ b).
 //
 // Layers with the same x make a group: q_proj, k_proj, v_proj; o_proj; gate_proj,
 // up_proj; down_proj. In both passes a group's branches are called in this
@@ -58,22 +67,26 @@ func (l *Linear) Out() int { return l.W.W.Dim(0) }
 
 func (l *Linear) forward(dev tensor.Device, y, x tensor.Tensor) {
 	dev.MatMul(y, x, l.W.W, tensor.MatMulOpts{TransB: true})
-	if l.B != nil {
-		dev.AddBias(y, l.B.W)
-	}
 	if l.Branch != nil {
 		l.Branch.Forward(y, x)
+	}
+	if l.B != nil {
+		dev.AddBias(y, l.B.W)
 	}
 }
 
 // backward sets dx = dy·W, or adds it, unless dx is none; and adds the gradients
 // of the weights where they are trained and of the branch, for which it needs x.
 func (l *Linear) backward(dev tensor.Device, dx, dy, x tensor.Tensor, accumulate bool) {
+	dz := dy
+	if s, ok := l.Branch.(Scaler); ok {
+		dz = s.ScaleGrad(dy)
+	}
 	if !dx.None() {
-		dev.MatMul(dx, dy, l.W.W, tensor.MatMulOpts{Accumulate: accumulate})
+		dev.MatMul(dx, dz, l.W.W, tensor.MatMulOpts{Accumulate: accumulate})
 	}
 	if !l.W.D.None() {
-		dev.MatMul(l.W.D, dy, x, tensor.MatMulOpts{TransA: true, Accumulate: true})
+		dev.MatMul(l.W.D, dz, x, tensor.MatMulOpts{TransA: true, Accumulate: true})
 	}
 	if l.B != nil && !l.B.D.None() {
 		dev.BiasGrad(l.B.D, dy)

@@ -69,6 +69,7 @@ type Model struct {
 	loss    lossState
 	top     tensor.Tensor // [n, d] output of the last block
 	n       int           // rows of the last batch
+	loaded  []func()      // see AfterLoad
 	draw    uint64        // Batch.Draw of the last batch
 	side    *Side         // what the Ladder is made of; nil without one
 	piece   int           // of the rows that pass through the head, from 1; 0 outside of it
@@ -232,6 +233,10 @@ func (m *Model) Draw() uint64 {
 	}
 	return m.draw + uint64(m.piece)<<32
 }
+
+// AfterLoad makes f run each time the weights have got their values, from Load
+// or Init: what a method trains may begin as a function of them.
+func (m *Model) AfterLoad(f func()) { m.loaded = append(m.loaded, f) }
 
 // ZeroGrad clears the gradients of the weights, where they have any.
 func (m *Model) ZeroGrad() {

@@ -155,7 +155,14 @@ func (m *Model) Load(s *safetensors.Set) error {
 		}
 		s.Release(w.Name)
 	}
+	m.tellLoaded()
 	return m.dev.Sync()
+}
+
+func (m *Model) tellLoaded() {
+	for _, f := range m.loaded {
+		f()
+	}
 }
 
 // loadWeight converts straight into the device's memory where the CPU can
@@ -217,6 +224,7 @@ func (m *Model) Init(seed uint64) {
 		})
 	}
 	wg.Wait()
+	m.tellLoaded()
 }
 
 // initialValues fills the weight's own memory where the CPU can address it,

@@ -18,9 +18,11 @@ type Dense struct {
 	M, V    tensor.Tensor // AdamW moments, made by NewOptimizer; none when Fixed or offloaded
 	NoDecay bool          // weight decay leaves it alone
 	Turned  bool          // files hold the transpose of the matrix and of its moments
+	Rate    float32       // multiplies the learning rate; 0 stands for 1
 
-	away *away         // what is in host memory: see NewOffloaded; nil for nothing
-	dev  tensor.Device // nil while planning
+	away    *away         // what is in host memory: see NewOffloaded; nil for nothing
+	dev     tensor.Device // nil while planning
+	changes int
 }
 
 // NewDense allocates a zeroed F32 tensor with a gradient.
@@ -53,11 +55,22 @@ func (d *Dense) Fixed() bool { return d.D.None() }
 // Fill sets the value from x, in row-major order. It waits for the copy and does
 // nothing while planning.
 func (d *Dense) Fill(x []float32) {
+	d.set()
 	if d.dev != nil && d.W.Buf != nil {
 		d.dev.Await(d.dev.Upload(d.W, tensor.Bytes(x)))
-		d.away.changed()
 	}
 }
+
+// set notes that the value is another.
+func (d *Dense) set() {
+	d.changes++
+	if d.away != nil {
+		d.away.stale = true
+	}
+}
+
+// Changes counts how often the value was set: by Fill, from a file, by a step.
+func (d *Dense) Changes() int { return d.changes }
 
 // Set is everything a method trains, in a fixed order.
 type Set struct {

@@ -12,13 +12,6 @@ type away struct {
 	stale   bool      // w is older than the weight on the device
 }
 
-// changed notes that the weight on the device was set from outside.
-func (a *away) changed() {
-	if a != nil {
-		a.stale = true
-	}
-}
-
 // pieceFloats is the most numbers of one copy: 2 MiB, at which a copy to or from
 // an accelerator runs at full speed, and a slot stays in a core's cache.
 const pieceFloats = 1 << 19
@@ -135,7 +128,7 @@ func (f *ferry) settle(i int, opts tensor.AdamWOpts) {
 	p := f.pieces[i]
 	f.dev.Await(f.down[i%2])
 	slot, a := f.slots[i%2][:p.to-p.from], p.d.away
-	f.adamw(a.w[p.from:p.to], slot, a.m[p.from:p.to], a.v[p.from:p.to], p.d.decayed(opts))
+	f.adamw(a.w[p.from:p.to], slot, a.m[p.from:p.to], a.v[p.from:p.to], p.d.own(opts))
 	copy(slot, a.w[p.from:p.to])
 	f.up[i%2] = f.dev.Upload(flat(p.d.W, p), tensor.Bytes(slot))
 	f.dev.After(f.up[i%2])
@@ -146,10 +139,13 @@ func (f *ferry) settle(i int, opts tensor.AdamWOpts) {
 // flat is a piece of a tensor.
 func flat(t tensor.Tensor, p piece) tensor.Tensor { return t.View(t.Len()).Rows(p.from, p.to) }
 
-// decayed is opts for this tensor.
-func (d *Dense) decayed(opts tensor.AdamWOpts) tensor.AdamWOpts {
+// own is opts for this tensor.
+func (d *Dense) own(opts tensor.AdamWOpts) tensor.AdamWOpts {
 	if d.NoDecay {
 		opts.Decay = 0
+	}
+	if d.Rate != 0 {
+		opts.Rate *= d.Rate
 	}
 	return opts
 }

@@ -18,7 +18,7 @@ type Blob struct {
 	tensor tensor.Tensor // on the device, or none
 	turned bool          // Dims are those of its transpose
 	dev    tensor.Device
-	away   *away  // of the Dense whose value is tensor, or nil
+	dense  *Dense // whose value tensor is, or nil
 	table  *Table // nil for what belongs to a Dense
 	host   []byte // the array as it lies; nil on the device and for a split master
 	split  *cells
@@ -105,7 +105,9 @@ func (b Blob) Write(src []byte) error {
 			return nil
 		}
 		b.dev.Await(b.dev.Upload(b.tensor, src))
-		b.away.changed()
+		if b.dense != nil {
+			b.dense.set()
+		}
 		return b.dev.Sync()
 	}
 	if b.split != nil {
@@ -154,7 +156,7 @@ func (s *Set) Weights() []Blob {
 	var out []Blob
 	for _, d := range s.Dense {
 		b := d.blob("", d.W)
-		b.away = d.away
+		b.dense = d
 		out = append(out, b)
 	}
 	for _, t := range s.Tables {

@@ -73,6 +73,33 @@ func CheckBias(y, b Tensor, mayBF16 bool) (n, d int) {
 	return n, d
 }
 
+// CheckScaleColumns returns the sizes of x [n,d].
+func CheckScaleColumns(y, x, c Tensor) (n, d int) {
+	n, d = matrix(x)
+	if !isF32(x, n, d) || !isF32(y, n, d) || !vector(c, F32, d) {
+		refuse("scale columns", y, x, c)
+	}
+	return n, d
+}
+
+// CheckColumnDots returns the sizes of a [n,d].
+func CheckColumnDots(s, a, b Tensor) (n, d int) {
+	n, d = matrix(a)
+	if !isF32(a, n, d) || !isF32(b, n, d) || !vector(s, F32, d) {
+		refuse("column dots", s, a, b)
+	}
+	return n, d
+}
+
+// CheckTranspose returns the sizes of x [n,d].
+func CheckTranspose(y, x Tensor) (n, d int) {
+	n, d = matrix(x)
+	if !isF32(x, n, d) || !isF32(y, d, n) {
+		refuse("transpose", y, x)
+	}
+	return n, d
+}
+
 // CheckRoPE returns the rows n, heads h and head width hd of x [n,h,hd].
 func CheckRoPE(x, pos, table Tensor) (n, h, hd int) {
 	if x.Rank == 3 {

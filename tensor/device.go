@@ -126,6 +126,16 @@ type Kernels interface {
 	// BiasGrad adds the sum of dy's rows to db.
 	BiasGrad(db, dy Tensor)
 
+	// ScaleColumns: y[i,:] = x[i,:]·c. x, y [n,d], c [d]. y may be x.
+	ScaleColumns(y, x, c Tensor)
+	// ColumnDots: s[j] += Σ_i a[i,j]·b[i,j]. a, b [n,d], s [d].
+	ColumnDots(s, a, b Tensor)
+	// DivSqrt: y = a/√b, by element; the root is rounded before it divides, and
+	// both are rounded to nearest. y may be a.
+	DivSqrt(y, a, b Tensor)
+	// Transpose: y[j,i] = x[i,j]. x [n,d], y [d,n].
+	Transpose(y, x Tensor)
+
 	// RoPE rotates pairs (j, j+hd/2) of each head of x [n,h,hd] in place by the
 	// angles of table [positions, hd]: row p holds hd/2 cosines, then hd/2
 	// sines. pos I32 [n]. inverse turns back (the gradient).

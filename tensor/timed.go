@@ -17,6 +17,10 @@ const (
 	OpRMSNormGrad
 	OpAddBias
 	OpBiasGrad
+	OpScaleColumns
+	OpColumnDots
+	OpDivSqrt
+	OpTranspose
 	OpRoPE
 	OpAttention
 	OpAttentionGrad
@@ -49,7 +53,8 @@ const (
 
 // opNames are the kinds of work as people read them.
 var opNames = [Ops]string{
-	"matmul nt", "matmul nn", "matmul tn", "gather", "scatter", "scatter add", "rmsnorm", "rmsnorm grad", "add bias", "bias grad", "rope",
+	"matmul nt", "matmul nn", "matmul tn", "gather", "scatter", "scatter add", "rmsnorm", "rmsnorm grad", "add bias", "bias grad",
+	"scale columns", "column dots", "div sqrt", "transpose", "rope",
 	"attention", "attention grad", "swiglu", "swiglu grad", "act", "act grad", "dropout", "row dots", "row add", "row outer", "gated relu", "gated relu grad",
 	"softmax", "softmax grad", "pick", "pick grad", "cross entropy", "add", "mul", "axpy", "fill", "convert", "sum squares", "adamw", "upload", "download",
 }
@@ -135,6 +140,30 @@ func (t *Timed) AddBias(y, b Tensor) {
 func (t *Timed) BiasGrad(db, dy Tensor) {
 	defer t.done(OpBiasGrad, time.Now())
 	t.Device.BiasGrad(db, dy)
+}
+
+// ScaleColumns is Kernels.ScaleColumns.
+func (t *Timed) ScaleColumns(y, x, c Tensor) {
+	defer t.done(OpScaleColumns, time.Now())
+	t.Device.ScaleColumns(y, x, c)
+}
+
+// ColumnDots is Kernels.ColumnDots.
+func (t *Timed) ColumnDots(s, a, b Tensor) {
+	defer t.done(OpColumnDots, time.Now())
+	t.Device.ColumnDots(s, a, b)
+}
+
+// DivSqrt is Kernels.DivSqrt.
+func (t *Timed) DivSqrt(y, a, b Tensor) {
+	defer t.done(OpDivSqrt, time.Now())
+	t.Device.DivSqrt(y, a, b)
+}
+
+// Transpose is Kernels.Transpose.
+func (t *Timed) Transpose(y, x Tensor) {
+	defer t.done(OpTranspose, time.Now())
+	t.Device.Transpose(y, x)
 }
 
 // RoPE is Kernels.RoPE.

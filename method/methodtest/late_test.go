@@ -102,8 +102,12 @@ func (l *late) PickGrad(dp, dc, ids tensor.Tensor) { l.push(func() { l.Device.Pi
 func (l *late) ScatterAdd(dst, src, ids tensor.Tensor) {
 	l.push(func() { l.Device.ScatterAdd(dst, src, ids) })
 }
-func (l *late) AddBias(y, b tensor.Tensor)    { l.push(func() { l.Device.AddBias(y, b) }) }
-func (l *late) BiasGrad(db, dy tensor.Tensor) { l.push(func() { l.Device.BiasGrad(db, dy) }) }
+func (l *late) AddBias(y, b tensor.Tensor)         { l.push(func() { l.Device.AddBias(y, b) }) }
+func (l *late) BiasGrad(db, dy tensor.Tensor)      { l.push(func() { l.Device.BiasGrad(db, dy) }) }
+func (l *late) ScaleColumns(y, x, c tensor.Tensor) { l.push(func() { l.Device.ScaleColumns(y, x, c) }) }
+func (l *late) ColumnDots(s, a, b tensor.Tensor)   { l.push(func() { l.Device.ColumnDots(s, a, b) }) }
+func (l *late) DivSqrt(y, a, b tensor.Tensor)      { l.push(func() { l.Device.DivSqrt(y, a, b) }) }
+func (l *late) Transpose(y, x tensor.Tensor)       { l.push(func() { l.Device.Transpose(y, x) }) }
 func (l *late) Act(y, x tensor.Tensor, f tensor.Func) {
 	l.push(func() { l.Device.Act(y, x, f) })
 }

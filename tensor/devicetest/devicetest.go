@@ -79,6 +79,7 @@ func groups() []group {
 		{"quantised", (*suite).quantised},
 		{"gather", (*suite).gather},
 		{"bias", (*suite).bias},
+		{"columns", (*suite).columns},
 		{"rmsnorm", (*suite).rmsnorm},
 		{"rope", (*suite).rope},
 		{"attention", (*suite).attention},
