@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"meft/method"
-	"meft/model"
 	"meft/param"
 	"meft/safetensors"
 	"meft/tensor"
@@ -29,14 +28,12 @@ const (
 // what is known of an adapter of a method it has. Keys that PEFT has too mean the
 // same.
 type adapterConfig struct {
-	Base      string          `json:"base_model_name_or_path"`
-	Shape     adapterShape    `json:"base_shape"`
-	Version   string          `json:"meft_version"`
-	Method    string          `json:"method"`
-	PeftType  string          `json:"peft_type"` // About.PEFT of the method
-	Settings  json.RawMessage `json:"settings"`
-	TaskType  string          `json:"task_type"`
-	Tokenizer string          `json:"tokenizer_sha256,omitempty"`
+	Base string `json:"base_model_name_or_path"`
+	origin
+	Method   string          `json:"method"`
+	PeftType string          `json:"peft_type"` // About.PEFT of the method
+	Settings json.RawMessage `json:"settings"`
+	TaskType string          `json:"task_type"`
 }
 
 // adapterShape is what a base model must have for the adapter to fit.
@@ -46,9 +43,16 @@ type adapterShape struct {
 	Vocab  int `json:"vocab_size"`
 }
 
-// saveAdapter writes the two files into dir, which exists. The caller makes dir
+// saveAdapter writes the files of an adapter into dir, which exists. The caller makes dir
 // appear atomically.
 func saveAdapter(dir string, b *base, m method.Method, name string, tok *token.Tokenizer, set *param.Set) error {
+	from, err := b.origin(tok)
+	if err == nil {
+		err = from.write(dir, m)
+	}
+	if err != nil {
+		return err
+	}
 	if l, ok := m.(*method.LoRA); ok {
 		return savePEFT(dir, b, l, set)
 	}
@@ -56,11 +60,7 @@ func saveAdapter(dir string, b *base, m method.Method, name string, tok *token.T
 	if err != nil {
 		return err
 	}
-	c := adapterConfig{Base: b.name, Version: Version, Method: name, PeftType: m.About().PEFT, Settings: settings, TaskType: "CAUSAL_LM",
-		Shape: adapterShape{b.config.Dim, b.config.Layers, b.config.Vocab}}
-	if tok != nil {
-		c.Tokenizer = tok.Hash()
-	}
+	c := adapterConfig{Base: b.name, origin: from, Method: name, PeftType: m.About().PEFT, Settings: settings, TaskType: "CAUSAL_LM"}
 	if err := writeJSON(filepath.Join(dir, adapterConfigFile), c); err != nil {
 		return err
 	}
@@ -168,6 +168,11 @@ func readAdapterConfig(dir string) (*adapterConfig, method.Method, error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
+	if inPEFTsForm(c.PeftType) {
+		if c.origin, err = readOrigin(dir); err != nil {
+			return nil, nil, err
+		}
+	}
 	if c.PeftType == "LORA" {
 		l, err := readPEFT(data)
 		if err != nil {
@@ -187,15 +192,14 @@ func readAdapterConfig(dir string) (*adapterConfig, method.Method, error) {
 	return &c, m, nil
 }
 
-// fits reports why an adapter does not belong to a base model.
-func (c *adapterConfig) fits(dir string, m model.Config, tok *token.Tokenizer) error {
+// fits reports why an adapter does not belong to a base model; with other, only
+// what cannot work.
+func (c *adapterConfig) fits(dir string, b *base, tok *token.Tokenizer, other bool) error {
 	// PEFT's files do not say; there the shapes of the tensors have to do.
-	if has := (adapterShape{m.Dim, m.Layers, m.Vocab}); has != c.Shape && c.Shape != (adapterShape{}) {
-		return fmt.Errorf("%s: made for a model of hidden_size %d, %d layers, vocabulary %d (%s); this one has %d, %d, %d", dir,
-			c.Shape.Hidden, c.Shape.Layers, c.Shape.Vocab, c.Base, has.Hidden, has.Layers, has.Vocab)
-	}
-	if tok != nil && c.Tokenizer != "" && c.Tokenizer != tok.Hash() {
-		return fmt.Errorf("%s: trained with another tokenizer than this model's (sha256 %.12s, here %.12s): its token ids would mean other text", dir, c.Tokenizer, tok.Hash())
+	if !other {
+		if err := c.madeFor(dir, c.Base, b, tok); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ type base struct {
 	compute tensor.DType // of the products
 	random  bool         // weights are made, not read
 	seed    uint64
+	hash    string // see fingerprint; "" until it is asked for
 }
 
 // openBase reads what a model is, and checks its files, without its weights.

@@ -35,8 +35,9 @@ type folded struct {
 }
 
 // openFolded opens a model and, unless it is "", an adapter or a run, whose
-// result may also be a model. Nothing large is read.
-func openFolded(dir, adapter string) (f *folded, err error) {
+// result may also be a model. With other it may be one of another model. Nothing
+// large is read.
+func openFolded(dir, adapter string, other bool) (f *folded, err error) {
 	f = &folded{dir: dir}
 	if f.stored, err = model.ReadConfig(dir); err != nil {
 		return nil, err
@@ -54,7 +55,7 @@ func openFolded(dir, adapter string) (f *folded, err error) {
 		return nil, err
 	}
 	if err = model.CheckWeights(f.stored, f.set); err == nil && adapter != "" {
-		err = f.openAdapter(adapter)
+		err = f.openAdapter(adapter, other)
 	}
 	if err != nil {
 		f.Close()
@@ -88,7 +89,7 @@ func (f *folded) replace(dir string) error {
 	return nil
 }
 
-func (f *folded) openAdapter(given string) error {
+func (f *folded) openAdapter(given string, other bool) error {
 	dir, err := findAdapter(given)
 	if err != nil {
 		return err
@@ -100,7 +101,7 @@ func (f *folded) openAdapter(given string) error {
 	if err := m.Check(f.stored); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
-	if err := ac.fits(dir, f.stored, nil); err != nil {
+	if err := ac.fits(dir, &base{dir: f.dir, config: f.stored}, nil, other); err != nil {
 		return err
 	}
 	folder, ok := m.(method.Folder)

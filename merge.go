@@ -19,6 +19,7 @@ import (
 type MergeOptions struct {
 	Model     string // folder of a Hugging Face checkpoint
 	Adapter   string // folder of an adapter or of a run
+	OtherBase bool   // take an adapter that was trained on another model
 	Output    string // folder that is made
 	DType     string // auto, f32, bf16 or f16; "" for auto: as the model is stored
 	MaxShard  Size   // bytes of tensors in a file; 0 for 5 GB
@@ -54,7 +55,7 @@ func Merge(ctx context.Context, o MergeOptions) (*MergeResult, error) {
 	if err := checkOutput(o.Output, o.Overwrite, o.Model, o.Adapter); err != nil {
 		return nil, err
 	}
-	f, err := openFolded(o.Model, o.Adapter)
+	f, err := openFolded(o.Model, o.Adapter, o.OtherBase)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ func Merge(ctx context.Context, o MergeOptions) (*MergeResult, error) {
 	// A run of method full has no adapter: its model is compared.
 	before := SessionOptions{Model: f.dir, Threads: o.Compare.Threads}
 	if f.method != nil {
-		before.Adapter = o.Adapter
+		before.Adapter, before.OtherBase = o.Adapter, o.OtherBase
 	}
 	if result.Difference, err = compare(ctx, before, SessionOptions{Model: o.Output, Threads: o.Compare.Threads}, o.Compare); err != nil {
 		return nil, fmt.Errorf("%s is written, but could not be compared: %w", o.Output, err)

@@ -56,6 +56,7 @@ func TestMergedModelIsModelAndAdapter(t *testing.T) {
 		changed  int
 	}{
 		{"lora", nil, 14},
+		{"lora", map[string]string{"use_dora": "true", "lora_target": "q_proj,down_proj,lm_head", "lora_r": "3"}, 5},
 		{"lora", map[string]string{"use_rslora": "true", "lora_r": "9", "lora_target": "q_proj,down_proj", "lora_layers": "1"}, 2},
 		{"full", nil, 0},
 	} {
@@ -177,7 +178,7 @@ func TestTooLargeAWeightForHalfPrecisionIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	parent := t.TempDir()
-	_, err = Merge(t.Context(), MergeOptions{Model: c.Model, Adapter: c.OutputDir, Output: filepath.Join(parent, "out"), DType: "f16"})
+	_, err = Merge(t.Context(), MergeOptions{Model: c.Model, Adapter: c.OutputDir, OtherBase: true, Output: filepath.Join(parent, "out"), DType: "f16"})
 	mustSay(t, err, name, "-69999", "index 77", "f16", "bf16")
 	if left := names(t, parent); len(left) > 0 {
 		t.Errorf("%v is left", left)
@@ -249,7 +250,7 @@ func TestMergesOfNothingAreRefused(t *testing.T) {
 	}{
 		{func(o *MergeOptions) { o.Adapter = "" }, []string{"--adapter"}},
 		{func(o *MergeOptions) { o.DType = "int4" }, []string{"int4", "bf16"}},
-		{func(o *MergeOptions) { o.Model = newModel(t, wide) }, []string{"lora_A", "16", "32"}},
+		{func(o *MergeOptions) { o.Model = newModel(t, wide) }, []string{"hidden_size 16", "32"}},
 		{func(o *MergeOptions) { o.Adapter = t.TempDir() }, []string{"adapter_config.json"}},
 		{func(o *MergeOptions) { o.Compare = CompareOptions{Tokens: 4, Text: "a", Data: "b"} }, []string{"--text", "--data"}},
 	} {

@@ -18,6 +18,7 @@ type SessionOptions struct {
 	Shape         string // or a built-in shape
 	RandomWeights bool   // with Shape
 	Adapter       string // folder of an adapter or of a run; "" for none
+	OtherBase     bool   // take an adapter that was trained on another model
 	BaseDType     string // auto, f32 or bf16; "" for auto
 	ComputeDType  string // f32 or bf16; "" for f32
 	ChatTemplate  string // file; "" for the tokenizer's own
@@ -76,7 +77,7 @@ func Open(o SessionOptions) (*Session, error) {
 	if err := m.Check(b.config); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.adapter, err)
 	}
-	return s, ac.fits(s.adapter, b.config, s.tok)
+	return s, ac.fits(s.adapter, b, s.tok, o.OtherBase)
 }
 
 // chatTemplate parses the template of a file, or the tokenizer's, if any.

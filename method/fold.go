@@ -2,6 +2,7 @@ package method
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"sync"
@@ -92,13 +93,24 @@ func (l *LoRA) fold(w []float32, a *safetensors.Set, layer string) error {
 	if err != nil {
 		return err
 	}
+	var lengths []float32 // of DoRA
+	if l.DoRA {
+		lengths = make([]float32, out)
+		if err := a.ReadF32(lengths, layer+".lora_magnitude_vector"); err != nil {
+			return err
+		}
+	}
 	level, s := simd.Best(), l.scale()
 	eachRow(out, func(i int) {
 		delta := make([]float32, in)
 		for k := range r {
 			level.Axpy(up[i*r+k], down[k*in:(k+1)*in], delta)
 		}
-		level.Axpy(s, delta, w[i*in:(i+1)*in])
+		row := w[i*in : (i+1)*in]
+		level.Axpy(s, delta, row)
+		if lengths != nil {
+			level.Scale(float32(float64(lengths[i])/math.Sqrt(level.SumSquares(row))), row)
+		}
 	})
 	return nil
 }

@@ -39,7 +39,7 @@ type LoRA struct {
 	Rank    int     `json:"lora_r" help:"rank r of the update of a linear layer" alias:"lora_rank,rank"`
 	Alpha   float64 `json:"lora_alpha" help:"α: the update is scaled by α/r; 0 for twice the rank"`
 	Dropout float64 `json:"lora_dropout" help:"share of a layer's inputs that the update does not see, by chance, in training"`
-	Targets string  `json:"lora_target" help:"linear layers with an update: all-linear (those of blocks), or a list of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj,lm_head" alias:"lora_target_modules,target_modules"`
+	Targets string  `json:"lora_target" help:"linear layers with an update: all-linear (those of blocks), or a list of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, lm_head" alias:"lora_target_modules,target_modules"`
 	RSLoRA  bool    `json:"use_rslora" help:"scale by α/√r instead of α/r"`
 	DoRA    bool    `json:"use_dora" help:"train the length of every row of a layer's weights beside the update (DoRA)"`
 	Ratio   float64 `json:"loraplus_lr_ratio" help:"learning rate of B, and of DoRA's lengths, over that of A (LoRA+); 1 for the same, LoRA+'s paper takes 16"`

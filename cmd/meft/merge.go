@@ -38,6 +38,7 @@ that --dtype says.`,
 	flags.SortFlags = false
 	flags.StringVar(&o.Model, "model", "", "`folder` with config.json, *.safetensors and tokenizer files")
 	flags.StringVar(&o.Adapter, "adapter", "", "`folder` of an adapter or of a run")
+	flags.BoolVar(&o.OtherBase, "allow-other-base", false, "take an adapter that was trained on another model or tokenizer")
 	flags.StringVar(&o.Output, "output", "", "`folder` to make")
 	flags.StringVar(&o.DType, "dtype", "auto", "`type` of the weights written: auto (as the model is stored), f32, bf16 or f16")
 	flags.StringVar(&f.shard, "max-shard-size", "5GB", "largest `size` of a file with weights; more become several files and an index")

@@ -16,6 +16,7 @@ func sessionFlags(cmd *cobra.Command, o *meft.SessionOptions) {
 	flags.SortFlags = false
 	flags.StringVar(&o.Model, "model", "", "`folder` with config.json, *.safetensors and tokenizer files")
 	flags.StringVar(&o.Adapter, "adapter", "", "`folder` of an adapter or of a run")
+	flags.BoolVar(&o.OtherBase, "allow-other-base", false, "take an adapter that was trained on another model or tokenizer")
 	flags.StringVar(&o.BaseDType, "base-dtype", "auto", "`type` weights are kept in: auto (as stored), f32 or bf16")
 	flags.StringVar(&o.ComputeDType, "compute-dtype", "f32", "`numbers` that linear layers multiply: f32, or bf16, which is faster only\nwhere the processor has AVX512_BF16 (meft version says so)")
 	flags.StringVar(&o.ChatTemplate, "chat-template", "", "`file` with a Jinja chat template instead of the tokenizer's")
