@@ -54,6 +54,7 @@ func effects() map[string]effect {
 		"device_memory": {test: "TestBudgetIsKeptToTheByte"}, "host_memory": {test: "TestBudgetIsKeptToTheByte"},
 		"offload_optimizer": {with: "method=full", value: "true"}, "host_store": {test: "TestTablesOnDiskGiveTheSameBits"}, "host_store_dir": {test: "TestTablesOnDiskGiveTheSameBits"},
 		"meft_neurons": {value: "90"}, "meft_top_k": {value: "3"}, "meft_experts": {value: "12"}, "meft_probe": {value: "2"}, "meft_gate": {value: "softmax"},
+		"meft_router": {value: "exact"}, "meft_balance_loss": {with: "meft_router=switch", value: "2"}, "meft_capacity_factor": {with: "meft_router=switch", value: "0.5"},
 		"meft_share": {value: "union"}, "meft_layers": {value: "1"}, "meft_idle": {value: "dense"}, "meft_buffer": {value: "20"},
 		"meft_activation": {value: "swiglu"}, "adapter_activation": {value: "swiglu"}, "meft_frozen_keys": {value: "true"},
 		"meft_master": {value: "split"}, "meft_moments": {value: "8bit"},

@@ -41,6 +41,9 @@ func TestPlannedMemoryIsWhatIsUsed(t *testing.T) {
 		if n%8 == 5 && (method == "meft" || method == "parallel") {
 			method += " adapter_activation=swiglu"
 		}
+		if router := []string{"", "product-key meft_neurons=100", "switch", "exact"}[n%4]; router != "" && method == "meft" {
+			method += " meft_router=" + router
+		}
 		c := newRun(t, method)
 		c.BaseDType = []string{"f32", "bf16"}[n%2]
 		c.Rebuild, c.Packing = n/2%2 == 1, n/4%2 == 1

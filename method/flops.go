@@ -7,7 +7,8 @@ import "meft/model"
 // In each block the keys of the probed experts are scored once (2 an element);
 // the K neurons that are kept and the router go forward and backward (6 an
 // element that is trained, 4 one that is not). Of a router whose logits are the
-// gates only the rows of the P experts go backward.
+// gates only the rows of the P experts go backward, of product keys those of the
+// K picks.
 func (f *MEFT) Flops(c model.Config) float64 {
 	layers, err := parseLayers("meft_layers", f.Layers, c.Layers)
 	if err != nil {
@@ -21,11 +22,19 @@ func (f *MEFT) Flops(c model.Config) float64 {
 	case s.gated():
 		router = 2
 	}
-	block := 2*s.candidates + kept*s.top + router*s.gateWidth()
+	block := 2*s.scores() + kept*s.top + router*s.gateWidth()
 	if s.routed() {
-		block += 2 * s.experts // the logits; nothing flows back through a choice
+		block += 2 * s.experts // the logits, of product keys two of half the width; nothing flows back through a choice
 	}
 	return float64(len(layers)) * float64(block) * float64(s.d)
+}
+
+// scores is the number of keys that are scored for a token.
+func (s *sizes) scores() int {
+	if s.product() {
+		return 0
+	}
+	return s.candidates
 }
 
 // perNeuron is the operations on a kept neuron, of each element of the width:

@@ -3,7 +3,6 @@ package method
 import (
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 
 	"meft/internal/simd"
@@ -52,17 +51,21 @@ const (
 // Hao et al. 2024, MEFT: Memory-Efficient Fine-Tuning through Sparse Adapter,
 // ACL 2024, section 3 and Algorithm 1; the gate is that of the released code.
 type MEFT struct {
-	Neurons    int        `json:"meft_neurons" help:"neurons M of a layer's adapter, in host memory" alias:"on_gpu_size"`                                                                                    // M, of a block
-	TopK       int        `json:"meft_top_k" help:"neurons K that a token keeps" alias:"gpu_topk"`                                                                                                           // K, neurons kept by a token, or all of the probed experts where they have fewer
-	Experts    int        `json:"meft_experts" help:"experts N the neurons are divided among; 0 for 4 times the root of M"`                                                                                  // N; 0 for ceil(4·sqrt(M)). No expert is empty: N is lowered where M/N does not come out
-	Probe      int        `json:"meft_probe" help:"experts P whose neurons a token looks through" alias:"n_probe"`                                                                                           // P, experts probed by a token, or all where there are fewer
-	Gate       string     `json:"meft_gate" help:"what a neuron's score is multiplied by: logit (of the router; it learns), none or softmax" choices:"logit,none,softmax"`                                   // w: logit, none or softmax
-	Share      string     `json:"meft_share" help:"token: a token uses the neurons it picked; union: all that the batch picked" choices:"token,union"`                                                       // token or union
-	Layers     string     `json:"meft_layers" help:"blocks with an adapter: all, 8-15 or 0,3,5"`                                                                                                             // all, 8-15 or 0,3,5
-	Idle       param.Idle `json:"meft_idle" help:"what a step does to rows that no token picked: lazy (rest), dense (move on by momentum), replay (catch up at the next touch)" choices:"lazy,dense,replay"` // what a step does to rows without gradient: lazy, dense or replay
-	Buffer     int        `json:"meft_buffer" help:"rows of a layer on the device at once; 0 for as many as needed, up to 4096. Fewer cost time, not exactness"`                                             // rows on the device at once; 0 for at most 4096. Fewer than needed costs time, not exactness
-	Activation string     `json:"meft_activation" help:"of a neuron: relu, or swiglu (gated, as the columns of the base model's feed-forward layer)" choices:"relu,swiglu"`                                  // relu or swiglu
-	FrozenKeys bool       `json:"meft_frozen_keys" help:"train only the values: keys and router stay as they began"`                                                                                         // only values are trained; router and keys stand still
+	Neurons    int        `json:"meft_neurons" help:"neurons M of a layer's adapter, in host memory" alias:"on_gpu_size"`   // M, of a block
+	TopK       int        `json:"meft_top_k" help:"neurons K that a token keeps" alias:"gpu_topk"`                          // K, neurons kept by a token, or all of the probed experts where they have fewer
+	Experts    int        `json:"meft_experts" help:"experts N the neurons are divided among; 0 for 4 times the root of M"` // N; 0 for ceil(4·sqrt(M)). No expert is empty: N is lowered where M/N does not come out
+	Router     string     `json:"meft_router" help:"how a token comes to its neurons: key-experts, exact (all are scored), switch (one expert; softmax gate, balance loss, capacity) or product-key" choices:"key-experts,exact,switch,product-key"`
+	Probe      int        `json:"meft_probe" help:"experts P whose neurons a token looks through" alias:"n_probe"`                                                                                                                               // P, experts probed by a token, or all where there are fewer
+	Gate       string     `json:"meft_gate" help:"what a neuron's score is multiplied by: logit (of the router; it learns), none, softmax, or auto: softmax for switch and product-key, logit for the others" choices:"auto,logit,none,softmax"` // w: logit, none or softmax
+	Share      string     `json:"meft_share" help:"token: a token uses the neurons it picked; union: all that the batch picked" choices:"token,union"`                                                                                           // token or union
+	Layers     string     `json:"meft_layers" help:"blocks with an adapter: all, 8-15 or 0,3,5"`                                                                                                                                                 // all, 8-15 or 0,3,5
+	Idle       param.Idle `json:"meft_idle" help:"what a step does to rows that no token picked: lazy (rest), dense (move on by momentum), replay (catch up at the next touch)" choices:"lazy,dense,replay"`                                     // what a step does to rows without gradient: lazy, dense or replay
+	Buffer     int        `json:"meft_buffer" help:"rows of a layer on the device at once; 0 for as many as needed, up to 4096. Fewer cost time, not exactness"`                                                                                 // rows on the device at once; 0 for at most 4096. Fewer than needed costs time, not exactness
+	Activation string     `json:"meft_activation" help:"of a neuron: relu, or swiglu (gated, as the columns of the base model's feed-forward layer)" choices:"relu,swiglu"`                                                                      // relu or swiglu
+	FrozenKeys bool       `json:"meft_frozen_keys" help:"train only the values: keys and router stay as they began"`                                                                                                                             // only values are trained; router and keys stand still
+
+	Balance  float64 `json:"meft_balance_loss" help:"weight of the auxiliary loss that evens out the experts of router switch"` // α of balance.go
+	Capacity float64 `json:"meft_capacity_factor" help:"tokens that an expert of router switch takes in training, in shares of an even spread; 0 for no limit"`
 
 	Master  param.Master  `json:"meft_master" help:"keys and values on the host: f32, or split: what goes to the device is bfloat16, the other 16 bits of each number stay" choices:"f32,split"`
 	Moments param.Moments `json:"meft_moments" alias:"host_state" help:"AdamW's moments of keys and values: f32, bf16 (rounded at random) or 8bit (with a scale for 256)" choices:"f32,bf16,8bit"`
@@ -95,47 +98,48 @@ func (f *MEFT) Check(c model.Config) error {
 		atLeast("meft_neurons", f.Neurons, 1), atLeast("meft_top_k", f.TopK, 1), top,
 		atLeast("meft_experts", f.Experts, 0), experts,
 		atLeast("meft_probe", f.Probe, 1), atLeast("meft_buffer", f.Buffer, 0),
-		oneOf("meft_gate", f.Gate, GateLogit, GateNone, GateSoftmax),
+		oneOf("meft_gate", f.Gate, GateAuto, GateLogit, GateNone, GateSoftmax),
 		oneOf("meft_share", f.Share, ShareToken, ShareUnion),
 		oneOf("meft_idle", string(f.Idle), string(param.Lazy), string(param.Moving), string(param.Replay)),
 		oneOf("meft_activation", f.Activation, "relu", SwiGLU),
 		oneOf("meft_master", string(f.Master), string(param.WholeMaster), string(param.SplitMaster)),
 		oneOf("meft_moments", string(f.Moments), string(param.WholeMoments), string(param.HalfMoments), string(param.ByteMoments)),
-		layers,
+		layers, f.checkRoute(c),
 	)
 }
 
 // sizes are the settings worked out for a model.
 type sizes struct {
-	n, d       int // Size.Rows, width
-	m          int // neurons
-	each       int // neurons of an expert
-	experts    int // N
-	probe      int // P, at most N
-	candidates int // neurons of the probed experts, at most
-	top        int // K, at most candidates
-	most       int // neurons a batch can pick
-	master     param.Master
-	grads      int // neurons that can get a gradient in a step
-	buffer     int // rows on the device at once
-	gate       string
-	shared     bool // ShareUnion
-	grad       bool
-	keys       bool // keys are trained
-	swiglu     bool // neurons have gates
+	n, d        int // Size.Rows, width
+	m           int // neurons
+	each        int // neurons of an expert
+	experts     int // N
+	probe       int // P, at most N
+	candidates  int // neurons of the probed experts, at most
+	top         int // K, at most candidates
+	most        int // neurons a batch can pick
+	master      param.Master
+	grads       int // neurons that can get a gradient in a step
+	buffer      int // rows on the device at once
+	gate        string
+	routing     string // meft_router
+	side        int    // root of M, of product keys
+	routerRows  int    // of the router, and their width
+	routerWidth int
+	logitWidth  int     // logits of a token
+	balance     float64 // weight of the auxiliary loss
+	capacity    float64 // 0 for no limit
+	micros      int     // batches that share the auxiliary loss
+	shared      bool    // ShareUnion
+	grad        bool
+	keys        bool // keys are trained
+	swiglu      bool // neurons have gates
 }
 
 func (f *MEFT) sizes(m *model.Model) sizes {
-	s := sizes{n: m.Size.Rows, d: m.Config.Dim, m: f.Neurons, gate: f.Gate, shared: f.Share == ShareUnion,
+	s := sizes{n: m.Size.Rows, d: m.Config.Dim, m: f.Neurons, micros: max(1, m.Size.Micros), shared: f.Share == ShareUnion,
 		grad: m.Size.Grad, keys: !f.FrozenKeys, master: f.Master, swiglu: f.Activation == SwiGLU}
-	experts := f.Experts
-	if experts == 0 {
-		experts = int(math.Ceil(4 * math.Sqrt(float64(s.m))))
-	}
-	s.each = ceilDiv(s.m, min(experts, s.m))
-	s.experts = ceilDiv(s.m, s.each)
-	s.probe = min(f.Probe, s.experts)
-	s.candidates = min(s.probe*s.each, s.m)
+	s.route(f)
 	s.top = min(f.TopK, s.candidates)
 	s.most = s.m
 	if s.n < ceilDiv(s.m, s.top) {
@@ -157,15 +161,24 @@ func (f *MEFT) sizes(m *model.Model) sizes {
 func (s *sizes) gated() bool { return s.gate != GateNone }
 
 // routed reports whether the host needs router logits.
-func (s *sizes) routed() bool { return s.gated() || s.probe < s.experts }
+func (s *sizes) routed() bool { return s.gated() || s.probe < s.experts || s.product() }
 
 // few reports whether all that a token needs of the router are the logits of the
 // experts it probes: then Backward works with those and not with all N.
-func (s *sizes) few() bool { return s.gate == GateLogit && !s.shared && s.probe < s.experts }
+func (s *sizes) few() bool {
+	return s.gate == GateLogit && !s.shared && s.probe < s.experts && !s.product()
+}
+
+// own reports whether a token has gates of its own, kept for Backward: with few
+// those of its experts, with product keys those of its picks.
+func (s *sizes) own() bool { return s.few() || s.product() && s.gated() }
 
 // gateWidth is the number of gates of a token.
 func (s *sizes) gateWidth() int {
-	if s.few() {
+	switch {
+	case s.product():
+		return s.top
+	case s.few():
 		return s.probe
 	}
 	return s.experts
@@ -203,7 +216,7 @@ func (f *MEFT) Attach(m *model.Model, a *tensor.Arena, seed uint64) (*param.Set,
 	layers, _ := parseLayers("meft_layers", f.Layers, m.Config.Layers)
 	size := f.sizes(m)
 	pool := f.pool(m.Device())
-	crew := &crew{sizes: size, dev: m.Device(), pool: pool, stage: newStage(a.Sub("meft"), m.Device(), size), picker: newPicker(a.Sub("meft"), size, pool)}
+	crew := &crew{sizes: size, model: m, dev: m.Device(), pool: pool, stage: newStage(a.Sub("meft"), m.Device(), size), picker: newPicker(a.Sub("meft"), size, pool)}
 	f.branches = nil
 	s := &param.Set{}
 	for _, i := range layers {
@@ -235,18 +248,28 @@ func (f *MEFT) branch(m *model.Model, a *tensor.Arena, block int, c *crew) *neur
 	if c.routerLearns() {
 		router = param.NewDense
 	}
-	b.router = router(a, name+".router", c.experts, c.d)
+	b.router = router(a, name+".router", c.routerRows, c.routerWidth)
 	b.mem = newNeuronMemory(m.Scratch(), c.sizes)
 	if c.grad || len(f.branches) == 0 {
 		// Without gradients all blocks take turns on one list of picks.
-		c.probes = a.Int32(name+".probes", tensor.Pinned, c.n*c.probe)
+		if c.product() {
+			c.firsts = a.Int32(name+".firsts", tensor.Pinned, c.n*c.top)
+			c.seconds = a.Int32(name+".seconds", tensor.Pinned, c.n*c.top)
+		} else {
+			c.probes = a.Int32(name+".probes", tensor.Pinned, c.n*c.probe)
+		}
 		c.picks = a.Int32(name+".picks", tensor.Pinned, c.n*c.top)
 		c.union = a.Int32(name+".union", tensor.OnHost, c.most)
-		if c.few() {
-			c.gates = a.New(name+".gates", tensor.F32, c.n, c.probe)
+		if c.own() {
+			c.gates = a.New(name+".gates", tensor.F32, c.n, c.gateWidth())
 		}
 	}
 	b.probes, b.picks, b.union, b.gates = c.probes, c.picks, c.union, c.gates
+	b.firsts, b.seconds = c.firsts, c.seconds
+	b.loads = a.Int32(name+".loads", tensor.OnHost, c.experts)
+	if c.balanced() {
+		b.bias = a.Float32(name+".bias", tensor.Pinned, c.experts)
+	}
 	b.fired = a.Int32(name+".fired", tensor.OnHost, ceilDiv(c.m, 32))
 	return b
 }

@@ -2,6 +2,7 @@ package method
 
 import (
 	"meft/internal/simd"
+	"meft/model"
 	"meft/param"
 	"meft/tensor"
 )
@@ -9,14 +10,16 @@ import (
 // crew is what the branches of one MEFT share.
 type crew struct {
 	sizes
-	dev    tensor.Device
-	pool   *simd.Pool
-	stage  *stage
-	picker *picker
-	probes []int32 // of the branch made last, see MEFT.branch
-	picks  []int32
-	union  []int32
-	gates  tensor.Tensor
+	model           *model.Model
+	dev             tensor.Device
+	pool            *simd.Pool
+	stage           *stage
+	picker          *picker
+	probes          []int32 // of the branch made last, see MEFT.branch
+	picks           []int32
+	union           []int32
+	firsts, seconds []int32
+	gates           tensor.Tensor
 }
 
 // neurons is MEFT's branch of one block.
@@ -24,41 +27,46 @@ type neurons struct {
 	*crew
 	block  int
 	table  *param.Table
-	router *param.Dense // [N, d]
+	router *param.Dense // [N, d], of product keys [2√M, d/2]
 	mem    neuronMemory
 	below  *neurons // next lower branch, nil for the lowest
 	hold   bool     // keep the picks
 
-	probes []int32 // [rows, P] pinned; experts of each token, ascending
-	picks  []int32 // [rows, top] pinned; places in union, ascending, then -1
-	union  []int32 // ids of all picked neurons, ascending; the first used count
-	used   int
-	rows   int     // of the last Forward
-	fired  []int32 // one bit a neuron: picked since Attach
-	counts Traffic
+	probes          []int32   // [rows, P] pinned; experts of each token, ascending; -1 for one dropped
+	firsts, seconds []int32   // [rows, top] pinned; columns of p of the sub-keys of each pick; none but with product keys
+	loads           []int32   // [N] see way
+	bias            []float32 // [N] pinned; gradient of every probability by the auxiliary loss; none without one
+	picks           []int32   // [rows, top] pinned; places in union, ascending, then -1
+	union           []int32   // ids of all picked neurons, ascending; the first used count
+	used            int
+	rows            int     // of the last Forward
+	fired           []int32 // one bit a neuron: picked since Attach
+	counts          Traffic
 
-	gates tensor.Tensor // [n, P] with sizes.few: the router logits of probes; none otherwise
+	gates tensor.Tensor // with sizes.few [n, P], the router logits of probes; of product keys [n, top]; none otherwise
 }
 
 // neuronMemory is a branch's device scratch. n is Size.Rows, w the neurons of a
 // token at a time: top with ShareToken, buffer with ShareUnion.
 type neuronMemory struct {
-	rows    parts         // [buffer, d] brought in
-	rows16  parts         // BF16 [buffer, d] as they arrive; none but with a split master
-	ids     tensor.Tensor // I32 [n, w]  places among the rows, -1 for none; none with ShareUnion
-	experts tensor.Tensor // I32 [n, w]  their columns of p, or with few of gates, -1 for none; none without a gate
-	probes  tensor.Tensor // I32 [n, P]  the experts of each token; none without few
-	p       tensor.Tensor // [n, N]      router logits or softmax; none if not routed
-	u       tensor.Tensor // [n, w]      k·h
-	c       tensor.Tensor // [n, w]      gate; none without one
-	z       tensor.Tensor // [n, w]      relu(c·u), may be u without gradients; with swiglu silu(a)·u
-	s       tensor.Tensor // [n, w]      g·h of swiglu
-	a       tensor.Tensor // [n, w]      c·s of swiglu, may be s without gradients or gate
+	rows    parts            // [buffer, d] brought in
+	rows16  parts            // BF16 [buffer, d] as they arrive; none but with a split master
+	ids     tensor.Tensor    // I32 [n, w]  places among the rows, -1 for none; none with ShareUnion
+	experts tensor.Tensor    // I32 [n, w]  their columns of p, or with few of gates, -1 for none; none without a gate
+	probes  tensor.Tensor    // I32 [n, P]  the experts of each token; none without few
+	halves  [2]tensor.Tensor // I32 [n, top] columns of p of the sub-keys of each pick; none but with product keys
+	bias    tensor.Tensor    // [N]         gradient of every probability by the auxiliary loss; none without one
+	p       tensor.Tensor    // [n, N]      router logits or softmax; of product keys [n, 4√M]; none if not routed
+	u       tensor.Tensor    // [n, w]      k·h
+	c       tensor.Tensor    // [n, w]      gate; none without one
+	z       tensor.Tensor    // [n, w]      relu(c·u), may be u without gradients; with swiglu silu(a)·u
+	s       tensor.Tensor    // [n, w]      g·h of swiglu
+	a       tensor.Tensor    // [n, w]      c·s of swiglu, may be s without gradients or gate
 
 	drows parts         // [buffer, d]; none where a part is not trained
 	dz    tensor.Tensor // [n, w] then du, with swiglu da
 	dc    tensor.Tensor // [n, w]
-	dp    tensor.Tensor // [n, N], with few [n, P]
+	dp    tensor.Tensor // [n, N], with few [n, P], of product keys [n, top]
 }
 
 // parts are a tensor for every vector of a neuron; those there are not, are none.
@@ -100,10 +108,16 @@ func newNeuronMemory(a *tensor.Arena, s sizes) neuronMemory {
 		m.c = f("c", s.n, w)
 	}
 	if s.routed() {
-		m.p = f("p", s.n, s.experts)
+		m.p = f("p", s.n, s.logitWidth)
 	}
 	if s.few() {
 		m.probes = a.New("probes", tensor.I32, s.n, s.probe)
+	}
+	if s.product() && s.gated() {
+		m.halves = [2]tensor.Tensor{a.New("firsts", tensor.I32, s.n, s.top), a.New("seconds", tensor.I32, s.n, s.top)}
+	}
+	if s.balanced() {
+		m.bias = f("bias", s.experts)
 	}
 	if !s.grad {
 		return m
@@ -174,8 +188,13 @@ func (b *neurons) logits(x tensor.Tensor) tensor.Tensor {
 	if !b.routed() {
 		return tensor.Tensor{}
 	}
-	g := b.mem.p.Rows(0, x.Dim(0))
-	b.dev.MatMul(g, x, b.router.W, tensor.MatMulOpts{TransB: true})
+	n := x.Dim(0)
+	g := b.mem.p.Rows(0, n)
+	if b.product() {
+		b.dev.MatMul(g.View(2*n, 2*b.side), x.View(2*n, b.d/2), b.router.W, tensor.MatMulOpts{TransB: true})
+	} else {
+		b.dev.MatMul(g, x, b.router.W, tensor.MatMulOpts{TransB: true})
+	}
 	return g
 }
 
@@ -183,7 +202,10 @@ func (b *neurons) logits(x tensor.Tensor) tensor.Tensor {
 // into a softmax, or with few those of the tokens' experts alone, which Backward
 // finds again.
 func (b *neurons) gating(p tensor.Tensor, n int) tensor.Tensor {
-	if b.gate == GateSoftmax {
+	switch {
+	case b.product() && b.gated():
+		return b.productGates(p, n)
+	case b.gate == GateSoftmax:
 		b.dev.Softmax(p, p)
 	}
 	if !b.few() {
@@ -228,14 +250,19 @@ func (b *neurons) meet(to tensor.Tensor, p param.Part, m neuronMemory, x tensor.
 func (b *neurons) Backward(dx, dy, x tensor.Tensor) {
 	n := x.Dim(0)
 	var p, dp tensor.Tensor
-	if b.few() {
+	if b.own() {
 		p = b.gates.Rows(0, n)
-	} else {
+	} else if b.gated() {
 		p = b.gating(b.logits(x), n)
 	}
 	if b.gated() {
 		dp = b.mem.dp.Rows(0, n)
 		b.dev.Fill(dp, 0)
+	}
+	if b.balanced() {
+		b.dev.After(b.dev.Upload(b.mem.bias, tensor.Bytes(b.bias)))
+		b.counts.UpBytes += b.mem.bias.Bytes()
+		b.dev.AddBias(dp, b.mem.bias)
 	}
 	for from := 0; from < b.used; from += b.buffer {
 		m := b.bring(n, from)
@@ -308,6 +335,10 @@ func (b *neurons) outer(drows, z, x tensor.Tensor, m neuronMemory) {
 
 // routerGrad carries dp, the gradient of the gates p, to the router and to dx.
 func (b *neurons) routerGrad(dp, p, dx, x tensor.Tensor) {
+	if b.product() {
+		b.productGrad(dp, p, dx, x)
+		return
+	}
 	if b.gate == GateSoftmax {
 		b.dev.SoftmaxGrad(dp, dp, p)
 	}
@@ -329,6 +360,10 @@ func (b *neurons) routerGrad(dp, p, dx, x tensor.Tensor) {
 	}
 }
 
+// training reports whether the pass is one of training: only then are tokens
+// dropped and experts evened out.
+func (b *neurons) training() bool { return b.model.Draw() != 0 }
+
 // part is the ids of the rows brought in together from place from on.
 func (b *neurons) part(from int) []int32 {
 	return b.union[from:min(from+b.buffer, b.used)]
@@ -342,6 +377,10 @@ const routerScale = 50
 // Values are 0.
 func (b *neurons) init(seed uint64) {
 	b.pool.Run(b.m, &keyTask{b: b, seed: seed})
+	if b.product() {
+		b.router.Fill(b.subKeys())
+		return
+	}
 	router, key := make([]float32, b.experts*b.d), make([]float32, b.d)
 	for e := range b.experts {
 		row := router[e*b.d : (e+1)*b.d]

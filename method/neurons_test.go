@@ -22,7 +22,7 @@ type bench struct {
 
 func newBench(t *testing.T, change func(f *MEFT)) *bench {
 	t.Helper()
-	f := &MEFT{Neurons: 23, TopK: 4, Experts: 6, Probe: 2, Gate: GateLogit, Share: ShareToken, Layers: "all", Idle: "lazy", Activation: "relu", Master: "f32", Moments: "f32"}
+	f := &MEFT{Router: RouteKeyExperts, Neurons: 23, TopK: 4, Experts: 6, Probe: 2, Gate: GateLogit, Share: ShareToken, Layers: "all", Idle: "lazy", Activation: "relu", Master: "f32", Moments: "f32"}
 	change(f)
 	b := &bench{Device: ref.New(), f: f, r: rand.New(rand.NewPCG(7, 7))}
 	b.m = modelOn(t, b.Device, f, model.Size{Rows: 9, Context: 9, Grad: true})

@@ -8,7 +8,8 @@ import (
 	"meft/tensor"
 )
 
-// picker chooses the neurons of each token on the host, in three passes that
+// picker chooses the neurons of each token on the host; how, is its way. With
+// keys to score, it is in three passes that
 // the threads share: the experts of every token, the scores of every expert's
 // tokens (one product of those tokens with the expert's keys, which are read
 // from memory once however many tokens want them), the best of every token. It
@@ -17,7 +18,9 @@ type picker struct {
 	sizes
 	pool  *simd.Pool
 	x     []float32 // [n, d] pinned copy of the branch input
-	g     []float32 // [n, N] pinned copy of the router logits; nil if not routed
+	g     []float32 // [n, N] pinned copy of the router logits, of product keys [n, 4√M]; nil if not routed
+	mean  []float32 // [pickParts, N] sums of probabilities; nil without an auxiliary loss
+	ints  []int32   // [pickParts, intRoom]; nil but with product keys, which want nothing of what is below but work, mark and below
 	score []float32 // [n, candidates]
 	work  []float32 // [pickParts, room] see room
 	first []int32   // [N+1] where an expert's pairs begin
@@ -42,18 +45,29 @@ const (
 // room is what a part works in: the inputs of tokens and their scores, or two
 // lists of logits or one of candidates.
 func (s *sizes) room() int {
+	if s.product() {
+		return 2 * max(s.side, s.sums())
+	}
 	return max(together*(s.d+min(s.each, keyBlock)), s.candidates, 2*s.experts)
 }
 
 func newPicker(a *tensor.Arena, s sizes, pool *simd.Pool) *picker {
-	p := &picker{sizes: s, pool: pool, x: a.Float32("x", tensor.Pinned, s.n*s.d)}
+	p := &picker{sizes: s, pool: pool}
 	if s.routed() {
-		p.g = a.Float32("logits", tensor.Pinned, s.n*s.experts)
+		p.g = a.Float32("logits", tensor.Pinned, s.n*s.logitWidth)
 	}
-	p.score = a.Float32("scores", tensor.OnHost, s.n*s.candidates)
 	p.work = a.Float32("work", tensor.OnHost, pickParts*s.room())
-	p.first = a.Int32("firsts", tensor.OnHost, s.experts+1)
-	p.pairs = a.Int32("pairs", tensor.OnHost, s.n*s.probe)
+	if s.product() {
+		p.ints = a.Int32("ids", tensor.OnHost, pickParts*s.intRoom())
+	} else {
+		p.x = a.Float32("x", tensor.Pinned, s.n*s.d)
+		p.score = a.Float32("scores", tensor.OnHost, s.n*s.candidates)
+		p.first = a.Int32("firsts", tensor.OnHost, s.experts+1)
+		p.pairs = a.Int32("pairs", tensor.OnHost, s.n*s.probe)
+	}
+	if s.balanced() {
+		p.mean = a.Float32("means", tensor.OnHost, pickParts*s.experts)
+	}
 	p.mark = a.Int32("marks", tensor.OnHost, ceilDiv(s.m, 32))
 	p.below = a.Int32("places", tensor.OnHost, ceilDiv(s.m, 32))
 	return p
@@ -63,18 +77,22 @@ func newPicker(a *tensor.Arena, s sizes, pool *simd.Pool) *picker {
 // logits g.
 func (b *neurons) choose(g, x tensor.Tensor) {
 	p, n := b.picker, x.Dim(0)
-	down := b.dev.Download(tensor.Bytes(p.x[:n*b.d]), x)
-	b.counts.DownBytes += x.Bytes()
+	var down tensor.Ticket
+	if !b.product() {
+		down = b.dev.Download(tensor.Bytes(p.x[:n*b.d]), x)
+		b.counts.DownBytes += x.Bytes()
+	}
 	if b.routed() {
-		b.dev.Await(b.dev.Download(tensor.Bytes(p.g[:n*b.experts]), g))
+		b.dev.Await(b.dev.Download(tensor.Bytes(p.g[:n*b.logitWidth]), g))
 		b.counts.DownBytes += g.Bytes()
 	}
-	b.dev.Await(down)
+	if !b.product() {
+		b.dev.Await(down)
+	}
 	p.b, p.n = b, n
-	p.pool.Run(min(pickParts, n), (*probeTask)(p))
-	p.group()
-	p.pool.Run(pickParts, (*scoreTask)(p))
-	p.pool.Run(min(pickParts, n), (*keepTask)(p))
+	way := p.way()
+	way.pick(p)
+	way.load(p)
 	b.rows = n
 	p.unite(b)
 	p.b = nil
@@ -113,7 +131,7 @@ func (p *picker) logits(t int) []float32 {
 	if p.g == nil {
 		return nil
 	}
-	return p.g[t*p.experts : (t+1)*p.experts]
+	return p.g[t*p.logitWidth : (t+1)*p.logitWidth]
 }
 
 // group lists the pairs of a token and an expert by expert, tokens ascending.
@@ -121,13 +139,18 @@ func (p *picker) group() {
 	probes := p.b.probes[:p.n*p.probe]
 	clear(p.first)
 	for _, e := range probes {
-		p.first[e]++
+		if e >= 0 {
+			p.first[e]++
+		}
 	}
 	sum := int32(0)
 	for e, n := range p.first {
 		p.first[e], sum = sum, sum+n
 	}
 	for pair, e := range probes {
+		if e < 0 {
+			continue
+		}
 		p.pairs[p.first[e]] = int32(pair)
 		p.first[e]++
 	}
@@ -183,6 +206,13 @@ func (task *keepTask) Do(i, _ int) {
 // keep writes the ids that token t keeps, ascending, then -1.
 func (p *picker) keep(t int, spare []float32) {
 	near, g := p.b.probed(t), p.logits(t)
+	picks := p.b.picks[t*p.top : (t+1)*p.top]
+	if near[0] < 0 { // dropped
+		for j := range picks {
+			picks[j] = -1
+		}
+		return
+	}
 	score, count := p.score[t*p.candidates:(t+1)*p.candidates], 0
 	top, sum := softmaxTerms(g, p.gate)
 	for _, e := range near {
@@ -198,7 +228,6 @@ func (p *picker) keep(t int, spare []float32) {
 		}
 		count += n
 	}
-	picks := p.b.picks[t*p.top : (t+1)*p.top]
 	kept := highest(picks, score[:count], spare[:count])
 	for j, at := range kept {
 		kept[j] = near[int(at)/p.each]*int32(p.each) + at%int32(p.each)

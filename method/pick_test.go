@@ -160,7 +160,7 @@ func plainPicks(b *neurons, x []float32) []int32 {
 func TestNoExpertIsEmpty(t *testing.T) {
 	for m := 1; m < 300; m++ {
 		for _, n := range []int{0, 1, 2, 7, m/2 + 1, m} {
-			f := &MEFT{Neurons: m, Experts: min(n, m), TopK: 1, Probe: 1}
+			f := &MEFT{Router: RouteKeyExperts, Neurons: m, Experts: min(n, m), TopK: 1, Probe: 1}
 			s := f.sizes(&model.Model{Size: model.Size{Rows: 1}})
 			if last := s.m - (s.experts-1)*s.each; last < 1 || last > s.each {
 				t.Fatalf("%d neurons, %d experts asked: %d of %d, the last has %d", m, n, s.experts, s.each, last)

@@ -161,8 +161,9 @@ func (b *neurons) bringProbes(n int) tensor.Tensor {
 	return t
 }
 
-// owners are the gates of the same neurons: the experts of each pick, or with
-// few their places among those of the token; with ShareUnion the experts of
+// owners are the gates of the same neurons: the experts of each pick, with few
+// their places among those of the token, of product keys the places of the picks
+// themselves; with ShareUnion the experts of
 // every row, once for each token.
 func (b *neurons) owners(p *slot, n, from, u int) []int32 {
 	each := int32(b.each)
@@ -176,14 +177,21 @@ func (b *neurons) owners(p *slot, n, from, u int) []int32 {
 		return p.experts[:n*u]
 	}
 	for t := range n {
-		near, place, end := b.probed(t), int32(-1), int32(0)
+		var near []int32
+		if b.few() {
+			near = b.probed(t)
+		}
+		place, end := int32(-1), int32(0)
 		for j, at := range b.picks[t*b.top : (t+1)*b.top] {
 			e := int32(-1)
 			if at >= int32(from) && at < int32(from+u) {
 				id := b.union[at]
-				if !b.few() {
+				switch {
+				case b.product():
+					e = int32(j)
+				case !b.few():
 					e = id / each
-				} else {
+				default:
 					for id >= end { // ids ascend as the experts do
 						place++
 						end = (near[place] + 1) * each

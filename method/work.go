@@ -28,6 +28,7 @@ const (
 	scoreCost  = 3    // an operation of a score: 44 and 54 GFLOP/s
 	chooseCost = 2000 // a score to choose among: 12 and 19 ns
 	routeCost  = 400  // an expert to choose among: 3 ns
+	expCost    = 1000 // an exponential on the host: 8 ns
 	rowCost    = 16   // an operation on rows by their ids: 6.8 and 11 GFLOP/s
 
 	// A number in another form than f32, each step: 1.3, 1.8 and 6.3 ns.
@@ -64,13 +65,7 @@ func (f *MEFT) Work(c model.Config, tokens, batches int) Work {
 	} else {
 		kept *= rowCost * float64(s.top)
 	}
-	ops := float64(s.candidates)*(scoreCost*2*d+chooseCost) + kept
-	if s.routed() {
-		ops += float64(s.experts) * (2*d + routeCost)
-	}
-	if s.routerLearns() {
-		ops += 4 * d * float64(s.gateWidth())
-	}
+	ops := float64(s.scores())*(scoreCost*2*d+chooseCost) + kept + s.routeWork()
 	up, moment, form := 4.0, 4.0, 0.0 // bytes of a number on its way up, of a moment, cost of the form
 	if f.Master == param.SplitMaster {
 		up, form = 2, splitCost
@@ -86,6 +81,31 @@ func (f *MEFT) Work(c model.Config, tokens, batches int) Work {
 	step := touched * trained * (4 + 4 + 2*(4+2*moment))
 	n, b := float64(len(layers)), float64(batches)
 	return Work{Ops: n * (b*t*ops + touched*trained*form), Bytes: n * (b*batch + step)}
+}
+
+// routeWork is the part of the router: logits, choices and, where it learns,
+// gradients. Product keys are worked out for both halves of the input, half of it
+// for nothing.
+func (s *sizes) routeWork() float64 {
+	d, ops := float64(s.d), 0.0
+	if s.product() {
+		side := float64(s.side)
+		ops = side*(4*d+2*routeCost) + float64(s.sums())*chooseCost
+		if s.routerLearns() {
+			ops += 8 * d * side
+		}
+		return ops
+	}
+	if s.routed() {
+		ops = float64(s.experts) * (2*d + routeCost)
+	}
+	if s.balanced() {
+		ops += float64(s.experts) * expCost
+	}
+	if s.routerLearns() {
+		ops += 4 * d * float64(s.gateWidth())
+	}
+	return ops
 }
 
 // hit is the number of neurons that so many tokens are expected to pick.

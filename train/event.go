@@ -82,6 +82,11 @@ type Step struct {
 	SupervisedTokensPerSecond float64 `json:"supervised_tokens_per_second"`
 	RowsTouched               int64   `json:"rows_touched,omitempty"`    // rows of host tables that got a gradient, summed over blocks
 	UnionShare                float64 `json:"union_share,omitempty"`     // of a block's rows that a micro-batch brought in, mean
+	DeadNeurons               int64   `json:"dead_neurons,omitempty"`    // rows that no token has picked since the program started, summed over blocks
+	LoadMax                   float64 `json:"load_max,omitempty"`        // tokens of the fullest expert in shares of the mean, mean of the blocks
+	LoadEntropy               float64 `json:"load_entropy,omitempty"`    // of the experts' shares of the tokens, in shares of its highest value
+	DroppedTokens             int64   `json:"dropped_tokens,omitempty"`  // that found their expert full, summed over blocks
+	AuxiliaryLoss             float64 `json:"auxiliary_loss,omitempty"`  // of the router, summed over blocks; no part of Loss
 	BytesToDevice             int64   `json:"bytes_to_device,omitempty"` // copied by the method and the optimizer
 	BytesToHost               int64   `json:"bytes_to_host,omitempty"`
 	DeviceBytes               int64   `json:"device_bytes"` // allocated

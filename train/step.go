@@ -60,6 +60,7 @@ func (t *Trainer) step(ctx context.Context) error {
 	if t.Reporter != nil {
 		r := t.Reporter.Traffic()
 		e.RowsTouched, e.UnionShare, e.BytesToDevice, e.BytesToHost = r.RowsTouched, r.UnionShare(), r.UpBytes, r.DownBytes
+		e.DeadNeurons, e.DroppedTokens, e.AuxiliaryLoss, e.LoadMax, e.LoadEntropy = r.Dead, r.Dropped, r.Auxiliary, r.LoadMax, r.LoadEntropy
 	}
 	nowUp, nowDown := t.Optimizer.Moved()
 	e.BytesToDevice += nowUp - up

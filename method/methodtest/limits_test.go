@@ -154,6 +154,11 @@ func TestTrafficCountsWhatMoved(t *testing.T) {
 		UpBytes:   2*(got.Union*2*d*4) + 2*2*(2*n*2*4+n*4),
 		DownBytes: got.Union*2*d*4 + 2*(n*d+n*12)*4,
 		Dead:      2*46 - got.Union,
+		LoadMax:   got.LoadMax, LoadEntropy: got.LoadEntropy,
+	}
+	// Of 12 experts one at least has a twelfth of the tokens, at most all.
+	if !(got.LoadMax > 1 && got.LoadMax <= 12 && got.LoadEntropy > 0 && got.LoadEntropy < 1) {
+		t.Errorf("the highest load is %v of the mean, the entropy %v of its highest value", got.LoadMax, got.LoadEntropy)
 	}
 	if got != want {
 		t.Errorf("after one batch: %+v, wants %+v", got, want)

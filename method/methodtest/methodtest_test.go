@@ -10,7 +10,7 @@ import (
 // small is MEFT for the suite's model: several experts, the last one short, and
 // a union that does not cover all neurons.
 func small() method.MEFT {
-	return method.MEFT{Neurons: 46, TopK: 5, Experts: 12, Probe: 3, Gate: method.GateLogit, Share: method.ShareToken,
+	return method.MEFT{Neurons: 46, TopK: 5, Experts: 12, Probe: 3, Router: method.RouteKeyExperts, Balance: 0.3, Capacity: 1.25, Gate: method.GateLogit, Share: method.ShareToken,
 		Layers: "all", Idle: param.Lazy, Activation: "relu", Master: param.WholeMaster, Moments: param.WholeMoments}
 }
 
@@ -69,6 +69,19 @@ func TestMethodsKeepTheirPromises(t *testing.T) {
 		})},
 		{"meft swiglu frozen keys replay", "meft", with(func(f *method.MEFT) { f.Activation, f.FrozenKeys, f.Idle = method.SwiGLU, true, param.Replay })},
 		{"meft swiglu half moments", "meft", with(func(f *method.MEFT) { f.Activation, f.Moments, f.Idle = method.SwiGLU, param.HalfMoments, param.Moving })},
+		{"meft exact", "meft", with(func(f *method.MEFT) { f.Router = method.RouteExact })},
+		{"meft exact ungated", "meft", with(func(f *method.MEFT) { f.Router, f.Gate, f.Buffer = method.RouteExact, method.GateNone, 7 })},
+		{"meft switch", "meft", with(func(f *method.MEFT) { f.Router, f.Neurons, f.Gate = method.RouteSwitch, 48, method.GateAuto })},
+		{"meft switch without limits", "meft", with(func(f *method.MEFT) {
+			f.Router, f.Neurons, f.Gate, f.Capacity, f.Balance, f.Activation = method.RouteSwitch, 48, method.GateAuto, 0, 0, method.SwiGLU
+		})},
+		{"meft product keys", "meft", with(func(f *method.MEFT) { f.Router, f.Neurons, f.Gate = method.RouteProductKey, 49, method.GateAuto })},
+		{"meft product keys logit chunks", "meft", with(func(f *method.MEFT) {
+			f.Router, f.Neurons, f.Gate, f.Buffer = method.RouteProductKey, 49, method.GateLogit, 7
+		})},
+		{"meft product keys ungated swiglu", "meft", with(func(f *method.MEFT) {
+			f.Router, f.Neurons, f.Gate, f.Activation = method.RouteProductKey, 49, method.GateNone, method.SwiGLU
+		})},
 		{"meft one layer", "meft", with(func(f *method.MEFT) { f.Layers, f.Neurons = "2", 60 })},
 	} {
 		t.Run(c.name, func(t *testing.T) { Run(t, c.method, c.m) })
