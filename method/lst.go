@@ -46,7 +46,8 @@ type LST struct {
 
 // About names the rate of the authors' scripts.
 func (*LST) About() About {
-	return About{Summary: "a narrow network beside the model, which runs forward only and keeps no activations", Source: "Sung et al. 2022, https://arxiv.org/abs/2206.06522", Rate: 3e-3, PEFT: "LST", Changes: true}
+	return About{Summary: "a narrow network beside the model, which runs forward only and keeps no activations", Source: "Sung et al. 2022, https://arxiv.org/abs/2206.06522", Rate: 3e-3, PEFT: "LST", Changes: true,
+		Merges: "no: it is a second network beside the model"}
 }
 
 // Reach is ToTop.
@@ -173,6 +174,13 @@ func (l *ladder) allocate(m *model.Model) {
 // together.
 const pruneRows = 16
 
+// Work is that of the side network; its products are too narrow for the speed of
+// large ones, so an operation counts for two. With 2 threads, meft bench train
+// of llama-15m and llama-110m says so.
+func (f *LST) Work(c model.Config, tokens, batches int) Work {
+	return Work{Ops: sideCost * float64(tokens*batches) * f.Flops(c)}
+}
+
 // Flops is what a token costs in the side network: six operations for a weight
 // of its blocks and of U, four for one of D_i, whose input takes no gradient.
 // Attention of the side is left out: with whole heads it is that share of the
@@ -188,3 +196,6 @@ func (f *LST) Flops(c model.Config) float64 {
 	down := (len(layers) + 1) * s.Dim * c.Dim
 	return float64(6*(len(layers)*block+s.Dim*c.Dim) + 4*down)
 }
+
+// sideCost is how many operations of a large product one of the side's takes.
+const sideCost = 2

@@ -1,7 +1,8 @@
 // Package model is a decoder of the Llama family with an explicit forward and
 // backward pass over the kernels of a tensor.Device. It knows nothing of
 // fine-tuning methods: they hang on its seams (Block.FFN, Linear.Branch,
-// Model.Prompt, Model.Prefix), and of data only token ids. There is no tape; reading block.go is reading the network and its
+// Block.AfterFFN, Model.Prompt, Model.Prefix, Model.Ladder), and of data only
+// token ids. There is no tape; reading block.go is reading the network and its
 // gradient.
 //
 // Sequences are packed: a batch is a list of token rows, and each row says from

@@ -58,6 +58,59 @@ func TestUnprunedLadderWithClosedGatesIsTheModel(t *testing.T) {
 	}
 }
 
+// The same holds for biases, norms of queries and keys, shared keys and sliding
+// windows: the side's blocks have what the model's have.
+func TestUnprunedLadderIsTheModelInEveryFamily(t *testing.T) {
+	for name, change := range map[string]func(c *model.Config){
+		"biases":  func(c *model.Config) { c.QKVBias, c.OBias, c.MLPBias = true, true, true },
+		"norms":   func(c *model.Config) { c.QKNorm = true },
+		"windows": func(c *model.Config) { c.Window = []int{0, 2, 3} },
+		"tied":    func(c *model.Config) { c.Tied = true },
+	} {
+		c := Config()
+		change(&c)
+		losses := map[bool]float64{}
+		for _, ladder := range []bool{false, true} {
+			dev, plan := &watch{Device: ref.New()}, &tensor.Ledger{}
+			t.Cleanup(func() { dev.Close() })
+			m := wide("all", method.InitPruned)
+			r := &Rig{Dev: dev, Method: &m}
+			for _, a := range []*tensor.Arena{tensor.NewPlan(plan), tensor.NewArena(dev, &tensor.Ledger{}, plan)} {
+				var err error
+				if r.Model, err = model.Build(a, c, asideSize(grad())); err != nil {
+					t.Fatal(err)
+				}
+				if !ladder {
+					continue
+				}
+				if r.Set, err = m.Attach(r.Model, a, methodSeed); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.Model.Init(modelSeed)
+			for i, w := range r.Model.Weights() { // biases and norms begin as 0 and 1
+				if x := dev.Read(w.W); w.W.Rank == 1 {
+					for j := range x {
+						x[j] += 0.1 * float64((i+j)%5)
+					}
+					dev.Write(w.W, x)
+				}
+			}
+			if ladder {
+				if err := m.Start(); err != nil {
+					t.Fatal(err)
+				}
+				setGates(r, 100)
+			}
+			losses[ladder] = r.loss()
+		}
+		// The values go through float32 on their way, the sums are in another order.
+		if math.Abs(losses[true]-losses[false]) > 1e-5 {
+			t.Errorf("%s: loss %v, of the model %v", name, losses[true], losses[false])
+		}
+	}
+}
+
 // With gates open, the state below a block of the side does not count: only the
 // last of the blocks does, and what it reads.
 func TestOpenGatesForgetTheSide(t *testing.T) {
