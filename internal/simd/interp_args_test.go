@@ -54,7 +54,7 @@ func pairs(rng *rand.Rand, n int) []float32 {
 
 // arraysOf is the number of float32 arrays of the element-wise routines.
 var arraysOf = map[string]int{"axpy": 2, "scale": 1, "add": 3, "mul": 3, "mulAdd": 3, "mulScaled": 3, "rotate": 4, "relu": 2, "reluBackward": 3,
-	"exp": 2, "sigmoid": 2, "silu": 2, "siluBackward": 3, "swiglu": 3, "swigluBackward": 5}
+	"exp": 2, "sigmoid": 2, "silu": 2, "siluBackward": 3, "swiglu": 3, "swigluBackward": 5, "tanh": 2, "tanhBackward": 3, "gelu": 2, "geluBackward": 3}
 
 // scalarOf have a float32 after their arrays.
 var scalarOf = map[string]bool{"axpy": true, "scale": true, "mulScaled": true, "rotate": true, "exp": true}

@@ -18,6 +18,7 @@ var hardware = map[string]any{
 	"axpyAVX2": axpyAVX2, "scaleAVX2": scaleAVX2, "addAVX2": addAVX2, "mulAVX2": mulAVX2, "mulAddAVX2": mulAddAVX2, "mulScaledAVX2": mulScaledAVX2,
 	"rotateAVX2": rotateAVX2, "reluAVX2": reluAVX2, "reluBackwardAVX2": reluBackwardAVX2,
 	"expAVX2": expAVX2, "sigmoidAVX2": sigmoidAVX2, "siluAVX2": siluAVX2, "siluBackwardAVX2": siluBackwardAVX2,
+	"tanhAVX2": tanhAVX2, "tanhBackwardAVX2": tanhBackwardAVX2, "geluAVX2": geluAVX2, "geluBackwardAVX2": geluBackwardAVX2,
 	"swigluAVX2": swigluAVX2, "swigluBackwardAVX2": swigluBackwardAVX2, "adamwAVX2": adamwAVX2, "fromBF16AVX2": fromBF16AVX2, "toBF16AVX2": toBF16AVX2, "roundBF16AVX2": roundBF16AVX2,
 	"packT": packT, "packTBF16": packTBF16, "packRows8": packRows8, "packRows16": packRows16, "packRows16BF16": packRows16BF16, "peakAVX2": peakAVX2,
 	"thin1": thin1, "thin2": thin2, "thin3": thin3, "thin4": thin4, "thin5": thin5, "thin6": thin6, "thin7": thin7, "thin8": thin8,

@@ -86,6 +86,18 @@ func swigluAVX2(n int, y *float32, gate *float32, up *float32)
 func swigluBackwardAVX2(n int, dgate *float32, dup *float32, gate *float32, up *float32, dy *float32)
 
 //go:noescape
+func tanhAVX2(n int, y *float32, x *float32)
+
+//go:noescape
+func tanhBackwardAVX2(n int, dx *float32, x *float32, dy *float32)
+
+//go:noescape
+func geluAVX2(n int, y *float32, x *float32)
+
+//go:noescape
+func geluBackwardAVX2(n int, dx *float32, x *float32, dy *float32)
+
+//go:noescape
 func adamwAVX2(n int, w *float32, grad *float32, m *float32, v *float32, params *float32)
 
 //go:noescape
@@ -273,6 +285,18 @@ func swigluAVX512(n int, y *float32, gate *float32, up *float32)
 
 //go:noescape
 func swigluBackwardAVX512(n int, dgate *float32, dup *float32, gate *float32, up *float32, dy *float32)
+
+//go:noescape
+func tanhAVX512(n int, y *float32, x *float32)
+
+//go:noescape
+func tanhBackwardAVX512(n int, dx *float32, x *float32, dy *float32)
+
+//go:noescape
+func geluAVX512(n int, y *float32, x *float32)
+
+//go:noescape
+func geluBackwardAVX512(n int, dx *float32, x *float32, dy *float32)
 
 //go:noescape
 func adamwAVX512(n int, w *float32, grad *float32, m *float32, v *float32, params *float32)

@@ -76,6 +76,14 @@ func swigluBackwardAVX2(n int, dgate *float32, dup *float32, gate *float32, up *
 	panic(noAssembly)
 }
 
+func tanhAVX2(n int, y *float32, x *float32) { panic(noAssembly) }
+
+func tanhBackwardAVX2(n int, dx *float32, x *float32, dy *float32) { panic(noAssembly) }
+
+func geluAVX2(n int, y *float32, x *float32) { panic(noAssembly) }
+
+func geluBackwardAVX2(n int, dx *float32, x *float32, dy *float32) { panic(noAssembly) }
+
 func adamwAVX2(n int, w *float32, grad *float32, m *float32, v *float32, params *float32) {
 	panic(noAssembly)
 }
@@ -281,6 +289,14 @@ func swigluAVX512(n int, y *float32, gate *float32, up *float32) { panic(noAssem
 func swigluBackwardAVX512(n int, dgate *float32, dup *float32, gate *float32, up *float32, dy *float32) {
 	panic(noAssembly)
 }
+
+func tanhAVX512(n int, y *float32, x *float32) { panic(noAssembly) }
+
+func tanhBackwardAVX512(n int, dx *float32, x *float32, dy *float32) { panic(noAssembly) }
+
+func geluAVX512(n int, y *float32, x *float32) { panic(noAssembly) }
+
+func geluBackwardAVX512(n int, dx *float32, x *float32, dy *float32) { panic(noAssembly) }
 
 func adamwAVX512(n int, w *float32, grad *float32, m *float32, v *float32, params *float32) {
 	panic(noAssembly)

@@ -2,9 +2,6 @@ package simd
 
 import "math"
 
-// The routines of this file are Go on every level: adapters call them on a few
-// numbers a token, and their products with the model's width take the time.
-
 // Tanh writes hyperbolic tangents, y possibly being x:
 //
 //	for i := range y {
@@ -14,6 +11,16 @@ import "math"
 // The error is below 4 units in the last place.
 func (l Level) Tanh(y, x []float32) {
 	x = x[:len(y)]
+	if len(y) > 0 {
+		switch l {
+		case AVX2:
+			tanhAVX2(len(y), &y[0], &x[0])
+			return
+		case AVX512:
+			tanhAVX512(len(y), &y[0], &x[0])
+			return
+		}
+	}
 	for i, v := range x {
 		y[i] = tanh(v)
 	}
@@ -28,6 +35,16 @@ func (l Level) Tanh(y, x []float32) {
 //	}
 func (l Level) TanhBackward(dx, x, dy []float32) {
 	x, dy = x[:len(dx)], dy[:len(dx)]
+	if len(dx) > 0 {
+		switch l {
+		case AVX2:
+			tanhBackwardAVX2(len(dx), &dx[0], &x[0], &dy[0])
+			return
+		case AVX512:
+			tanhBackwardAVX512(len(dx), &dx[0], &x[0], &dy[0])
+			return
+		}
+	}
 	for i, v := range x {
 		t := tanh(v)
 		dx[i] = dy[i] * (1 - t) * (1 + t)
@@ -43,6 +60,16 @@ func (l Level) TanhBackward(dx, x, dy []float32) {
 //	}
 func (l Level) GELU(y, x []float32) {
 	x = x[:len(y)]
+	if len(y) > 0 {
+		switch l {
+		case AVX2:
+			geluAVX2(len(y), &y[0], &x[0])
+			return
+		case AVX512:
+			geluAVX512(len(y), &y[0], &x[0])
+			return
+		}
+	}
 	for i, v := range x {
 		t, _ := geluGate(v)
 		y[i] = v * t
@@ -58,6 +85,16 @@ func (l Level) GELU(y, x []float32) {
 //	}
 func (l Level) GELUBackward(dx, x, dy []float32) {
 	x, dy = x[:len(dx)], dy[:len(dx)]
+	if len(dx) > 0 {
+		switch l {
+		case AVX2:
+			geluBackwardAVX2(len(dx), &dx[0], &x[0], &dy[0])
+			return
+		case AVX512:
+			geluBackwardAVX512(len(dx), &dx[0], &x[0], &dy[0])
+			return
+		}
+	}
 	for i, v := range x {
 		g, rest := geluGate(v)
 		v = min(max(v, -geluEnd), geluEnd) // beyond, g or 1-g is 0 and must not meet an infinity
@@ -79,8 +116,9 @@ func geluGate(x float32) (g, rest float32) {
 	return 1 / (1 + e), 1 - 1/(1+e)
 }
 
-// tanh is m/(m+2) with m = e^(2x)-1, which is taken of the polynomial of exp
-// without its 1, so that small numbers keep all their digits.
+// tanh is by the method of the assembly m/(m+2) with m = e^(2x)-1, which is taken
+// of the polynomial of exp without its 1, so that small numbers keep all their
+// digits.
 func tanh(x float32) float32 {
 	x = 2 * min(max(x, -10), 10) // tanh of 10 is 1 in float32; a NaN stays one
 	n := float32(math.RoundToEven(float64(x * math.Log2E)))

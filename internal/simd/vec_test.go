@@ -347,40 +347,46 @@ func TestSigmoidAtTheEnds(t *testing.T) {
 
 // tanh keeps the digits of numbers of any size, its sign, its ends and a NaN.
 func TestTanhIsAccurateOverTheWholeRange(t *testing.T) {
-	worst := 0.0
-	for e := -149.0; e < 6; e += 0.001 {
-		x := float32(math.Exp2(e))
-		want := math.Tanh(float64(x))
-		worst = max(worst, math.Abs(float64(tanh(x))-want)/ulp(want))
-		if tanh(-x) != -tanh(x) && math.Abs(float64(tanh(-x))+want) > 4*ulp(want) {
-			t.Fatalf("tanh(%g) is %g, of its negative %g", x, tanh(x), tanh(-x))
+	eachLevel(t, Levels(), func(t *testing.T, l Level) {
+		tanh := func(v float32) float32 {
+			x := []float32{v}
+			l.Tanh(x, x)
+			return x[0]
 		}
-	}
-	t.Logf("largest error %.3f ulp", worst)
-	if worst > 4 {
-		t.Errorf("error %g ulp", worst)
-	}
-	inf := float32(math.Inf(1))
-	for x, want := range map[float32]float32{0: 0, inf: 1, -inf: -1, 50: 1, -50: -1} {
-		if got := tanh(x); got != want {
-			t.Errorf("tanh(%g) is %g", x, got)
+		worst := 0.0
+		for e := -149.0; e < 6; e += 0.001 {
+			x := float32(math.Exp2(e))
+			want := math.Tanh(float64(x))
+			worst = max(worst, math.Abs(float64(tanh(x))-want)/ulp(want), math.Abs(float64(tanh(-x))+want)/ulp(want))
 		}
-	}
-	if y := tanh(nan); y == y {
-		t.Errorf("tanh of a NaN is %g", y)
-	}
+		t.Logf("largest error %.3f ulp", worst)
+		if worst > 4 {
+			t.Errorf("error %g ulp", worst)
+		}
+		inf := float32(math.Inf(1))
+		for x, want := range map[float32]float32{0: 0, inf: 1, -inf: -1, 50: 1, -50: -1} {
+			if got := tanh(x); got != want {
+				t.Errorf("tanh(%g) is %g", x, got)
+			}
+		}
+		if y := tanh(nan); y == y {
+			t.Errorf("tanh of a NaN is %g", y)
+		}
+	})
 }
 
 func TestGELUAtTheEnds(t *testing.T) {
-	x, y, dx := []float32{-1e30, -60, 0, 60, 1e30}, make([]float32, 5), make([]float32, 5)
-	AVX2.GELU(y, x)
-	AVX2.GELUBackward(dx, x, []float32{1, 1, 1, 1, 1})
-	if y[0] != 0 || y[1] != 0 || y[2] != 0 || y[3] != 60 || y[4] != 1e30 {
-		t.Errorf("gelu of %v is %v", x, y)
-	}
-	if dx[0] != 0 || dx[1] != 0 || dx[2] != 0.5 || dx[3] != 1 || dx[4] != 1 {
-		t.Errorf("slope of gelu at %v is %v", x, dx)
-	}
+	eachLevel(t, Levels(), func(t *testing.T, l Level) {
+		x, y, dx := []float32{-1e30, -60, 0, 60, 1e30}, make([]float32, 5), make([]float32, 5)
+		l.GELU(y, x)
+		l.GELUBackward(dx, x, []float32{1, 1, 1, 1, 1})
+		if y[0] != 0 || y[1] != 0 || y[2] != 0 || y[3] != 60 || y[4] != 1e30 {
+			t.Errorf("gelu of %v is %v", x, y)
+		}
+		if dx[0] != 0 || dx[1] != 0 || dx[2] != 0.5 || dx[3] != 1 || dx[4] != 1 {
+			t.Errorf("slope of gelu at %v is %v", x, dx)
+		}
+	})
 }
 
 func TestReLUKeepsNaN(t *testing.T) {

@@ -75,6 +75,7 @@ func (v vec) elementwise() {
 	v.rotate()
 	v.relu()
 	v.exponentials()
+	v.tangents()
 	v.adamw()
 }
 
@@ -220,6 +221,94 @@ func (v vec) exponentials() {
 		v.op("VMULPS", 4, 1, 1)
 		a.st(1, 0)
 		a.st(2, 1)
+	})
+}
+
+// tanh writes m/(m+2), m = e^(2x)-1, of register x to y; t and t+1 are lost, x
+// stays. m is 2^n·r·p + 2^n-1, with p the polynomial of exp less its 1, over r.
+func (v vec) tanh(x, y, t int) {
+	n, p := t, t+1
+	v.op("VADDPS", x, x, y)
+	v.op("VMOVUPS", v.f32(-20), p)
+	v.op("VMAXPS", y, p, y)
+	v.op("VMOVUPS", v.f32(20), p)
+	v.op("VMINPS", y, p, y)
+	v.op("VMULPS", v.f32(math.Log2E), y, n)
+	v.op("VCVTPS2DQ", n, n)
+	v.op("VCVTDQ2PS", n, p)
+	v.op("VFNMADD231PS", v.f32(0.693359375), p, y)
+	v.op("VFNMADD231PS", v.f32(math.Ln2-0.693359375), p, y)
+	v.op("VMOVUPS", v.f32(1.0/5040), p)
+	for _, c := range []float64{1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1} {
+		v.op("VFMADD213PS", v.f32(c), y, p)
+	}
+	v.op("VMULPS", p, y, y)
+	v.op("VPADDD", v.u32(127), n, n)
+	v.op("VPSLLD", "$23", n, n)
+	v.op("VMOVUPS", v.f32(1), p)
+	v.op("VSUBPS", p, n, p)
+	v.op("VFMADD213PS", p, n, y)
+	v.op("VADDPS", v.f32(2), y, p)
+	v.op("VDIVPS", p, y, y)
+}
+
+// The two numbers of GELU's gate, sigmoid(2·√(2/π)·(x + 0.044715·x³)).
+const (
+	geluScale = 2 * 0.7978845608028654
+	geluCube  = 0.044715
+)
+
+// geluGate limits register x, squares it into square and writes the gate to g;
+// t, t+1 and t+2 are lost.
+func (v vec) geluGate(x, square, g, t int) {
+	v.op("VMOVUPS", v.f32(-100), t) // beyond, g or 1-g is 0 and must not meet an infinity
+	v.op("VMAXPS", x, t, x)
+	v.op("VMOVUPS", v.f32(100), t)
+	v.op("VMINPS", x, t, x)
+	v.op("VMULPS", x, x, square)
+	v.op("VMOVUPS", v.f32(geluScale*geluCube), t+2)
+	v.op("VFMADD213PS", v.f32(geluScale), square, t+2)
+	v.op("VMULPS", x, t+2, t+2)
+	v.sigmoid(t+2, g, t)
+}
+
+func (v vec) tangents() {
+	v.elem("tanh", []string{"y", "x"}, nil, func(a access) {
+		a.ld(1, 0)
+		v.tanh(0, 1, 2)
+		a.st(1, 0)
+	})
+	v.elem("tanhBackward", []string{"dx", "x", "dy"}, nil, func(a access) {
+		a.ld(1, 0)
+		v.tanh(0, 1, 2)
+		v.op("VMOVUPS", v.f32(1), 2)
+		v.op("VSUBPS", 1, 2, 3)
+		v.op("VADDPS", 1, 2, 2)
+		a.ld(2, 0)
+		v.op("VMULPS", 3, 0, 0)
+		v.op("VMULPS", 2, 0, 0)
+		a.st(0, 0)
+	})
+	v.elem("gelu", []string{"y", "x"}, nil, func(a access) {
+		a.ld(1, 0)
+		a.ld(1, 6)
+		v.geluGate(0, 1, 2, 3)
+		v.op("VMULPS", 6, 2, 2)
+		a.st(2, 0)
+	})
+	v.elem("geluBackward", []string{"dx", "x", "dy"}, nil, func(a access) {
+		a.ld(1, 0)
+		v.geluGate(0, 1, 2, 3)
+		v.op("VMOVUPS", v.f32(3*geluScale*geluCube), 3)
+		v.op("VFMADD213PS", v.f32(geluScale), 1, 3) // the slope of the exponent
+		v.op("VMOVUPS", v.f32(1), 4)
+		v.op("VSUBPS", 2, 4, 4)
+		v.op("VMULPS", 2, 4, 4)
+		v.op("VMULPS", 0, 4, 4)
+		v.op("VFMADD231PS", 4, 3, 2)
+		a.ld(2, 0)
+		v.op("VMULPS", 2, 0, 0)
+		a.st(0, 0)
 	})
 }
 
