@@ -151,15 +151,13 @@ func (p *pruner) of(layer int, name string, axis int) []float64 {
 func (p *pruner) choose() {
 	stream := make([]float64, p.model.Config.Dim)
 	for _, layer := range p.layers {
-		for norm, readers := range map[string][]string{
-			"input_layernorm":          {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},
-			"post_attention_layernorm": {"mlp.gate_proj", "mlp.up_proj"},
+		for _, reads := range [][2]string{
+			{"input_layernorm", "self_attn.q_proj"}, {"input_layernorm", "self_attn.k_proj"}, {"input_layernorm", "self_attn.v_proj"},
+			{"post_attention_layernorm", "mlp.gate_proj"}, {"post_attention_layernorm", "mlp.up_proj"},
 		} {
-			scale := p.vector(p.weight(layer, norm+".weight"))
-			for _, name := range readers {
-				for c, sum := range p.of(layer, name, 1) {
-					stream[c] += sum * math.Abs(float64(scale[c]))
-				}
+			scale := p.vector(p.weight(layer, reads[0]+".weight"))
+			for c, sum := range p.of(layer, reads[1], 1) {
+				stream[c] += sum * math.Abs(float64(scale[c]))
 			}
 		}
 		for _, name := range []string{"self_attn.o_proj", "mlp.down_proj"} {

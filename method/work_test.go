@@ -55,3 +55,13 @@ func TestWorkOfAStepIsThatCountedByHand(t *testing.T) {
 		}
 	}
 }
+
+// The side of a model of width 16 with 2 blocks, r = 2, costs 8832 operations a
+// token: 6·(2·544 + 128) in blocks and U, 4·3·128 in what reads the model.
+func TestWorkOfALadderIsThatOfItsSide(t *testing.T) {
+	f := &LST{Reduction: 2, Layers: "all", Temperature: 1, Init: InitRandom}
+	c := model.Config{Dim: 16, Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 8, Hidden: 24}
+	if got, want := f.Work(c, 4, 3), (Work{Ops: 2 * 4 * 3 * 8832}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
