@@ -77,7 +77,7 @@ func TestCheckReportsAllProblems(t *testing.T) {
 	wantError(t, (&LoRA{Rank: 1, Targets: "q_proj,q_proj", Layers: "all"}).Check(tinyConfig()), "q_proj is named twice")
 	wantError(t, (&LoRA{Rank: 1, Targets: "q_proj,lm_head", Layers: "0"}).Check(tinyConfig()), "lm_head", `lora_layers is "0"`, "layers_to_transform")
 	wantError(t, (&Series{Bottleneck: 0, Position: "before", Activation: "sine", Layers: "2"}).Check(tinyConfig()), "series_bottleneck is 0", `series_position is "before"`,
-		"both, attention, ffn", `series_activation is "sine"`, `series_layers is "2"`)
+		"both, attention, ffn, around", `series_activation is "sine"`, `series_layers is "2"`)
 	wantError(t, (&LST{Reduction: 5, Temperature: 0, Init: "copied", Layers: "2"}).Check(tinyConfig()), "lst_reduction is 5", "width 12", "is 4",
 		"lst_temperature is 0", `lst_init is "copied"`, "pruned, random", `lst_layers is "2"`)
 	wantError(t, (&LST{Reduction: 0, Temperature: 1, Init: InitRandom, Layers: "0"}).Check(tinyConfig()), "lst_reduction is 0")
@@ -114,5 +114,5 @@ func TestOneModelTakesOneMethod(t *testing.T) {
 		t.Errorf("attention beside ffn: %v", err)
 	}
 	_, err = s.Attach(m, a, 1)
-	wantError(t, err, "ffn of block 1", "branch already")
+	wantError(t, err, "ffn of block 1 has", "branch already")
 }

@@ -15,10 +15,11 @@ const (
 	SeriesBoth      = "both"      // Houlsby's adapter
 	SeriesAttention = "attention" // after attention only
 	SeriesFFN       = "ffn"       // after the feed-forward layer only: Pfeiffer's adapter
+	SeriesAround    = "around"    // before and after the feed-forward layer: AdapterH of MEFT's released code
 )
 
 // Series is the series adapter: on the output h of a sublayer, before it is
-// added to the residual stream,
+// added to the residual stream, or on the normed input of one,
 //
 //	h += f(h·Wdᵀ + bd)·Wu + bu
 //
@@ -32,7 +33,7 @@ const (
 // https://arxiv.org/abs/2005.00247.
 type Series struct {
 	Bottleneck int    `json:"series_bottleneck" help:"neurons r of an adapter"`
-	Position   string `json:"series_position" help:"outputs with an adapter: of attention, ffn or both" choices:"both,attention,ffn"`
+	Position   string `json:"series_position" help:"where adapters are: after attention, after ffn, after both, or around ffn (before and after it)" choices:"both,attention,ffn,around"`
 	Activation string `json:"series_activation" help:"of a neuron: relu, silu, tanh or gelu" choices:"relu,silu,tanh,gelu"`
 	Layers     string `json:"series_layers" help:"blocks with adapters: all, 8-15 or 0,3,5"`
 }
@@ -51,7 +52,7 @@ func (s *Series) Check(c model.Config) error {
 	_, err := parseLayers("series_layers", s.Layers, c.Layers)
 	return errors.Join(
 		atLeast("series_bottleneck", s.Bottleneck, 1),
-		oneOf("series_position", s.Position, SeriesBoth, SeriesAttention, SeriesFFN),
+		oneOf("series_position", s.Position, SeriesBoth, SeriesAttention, SeriesFFN, SeriesAround),
 		oneOf("series_activation", s.Activation, "relu", "silu", "tanh", "gelu"),
 		err,
 	)
@@ -66,19 +67,14 @@ func (s *Series) Attach(m *model.Model, a *tensor.Arena, seed uint64) (*param.Se
 	set := &param.Set{}
 	for _, i := range layers {
 		block := m.Blocks[i]
-		for at, seam := range []struct {
-			name    string
-			without string
-			branch  *model.Branch
-		}{{SeriesAttention, SeriesFFN, &block.AfterAttention}, {SeriesFFN, SeriesAttention, &block.AfterFFN}} {
-			if s.Position == seam.without {
-				continue
+		seams := map[string]*model.Branch{SeriesAttention: &block.AfterAttention, seriesInput: &block.BeforeFFN, SeriesFFN: &block.AfterFFN}
+		for at, site := range s.sites() {
+			seam := seams[site]
+			if *seam != nil {
+				return nil, fmt.Errorf("%s of block %d has a branch already; attach one method to one model", site, i)
 			}
-			if *seam.branch != nil {
-				return nil, fmt.Errorf("the %s of block %d has a branch already; attach one method to one model", seam.name, i)
-			}
-			b := s.branch(m, a, i, seam.name)
-			*seam.branch = b
+			b := s.branch(m, a, i, site)
+			*seam = b
 			set.Dense = append(set.Dense, b.down, b.downBias, b.up, b.upBias)
 			if !a.Planning() && a.Err() == nil {
 				d := m.Config.Dim
@@ -87,6 +83,20 @@ func (s *Series) Attach(m *model.Model, a *tensor.Arena, seed uint64) (*param.Se
 		}
 	}
 	return set, a.Err()
+}
+
+// seriesInput is the site before the feed-forward layer.
+const seriesInput = "ffn_input"
+
+// sites are the places of a block with an adapter.
+func (s *Series) sites() []string {
+	switch s.Position {
+	case SeriesBoth:
+		return []string{SeriesAttention, SeriesFFN}
+	case SeriesAround:
+		return []string{seriesInput, SeriesFFN}
+	}
+	return []string{s.Position}
 }
 
 func (s *Series) branch(m *model.Model, a *tensor.Arena, block int, site string) *series {

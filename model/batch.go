@@ -182,7 +182,7 @@ func (m *Model) lowest() int {
 		return 0
 	}
 	for i, b := range m.Blocks {
-		if b.FFN != nil || b.AfterAttention != nil || b.AfterFFN != nil || b.branched(qProj, downProj) {
+		if b.FFN != nil || b.AfterAttention != nil || b.BeforeFFN != nil || b.AfterFFN != nil || b.branched(qProj, downProj) {
 			return i
 		}
 	}

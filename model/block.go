@@ -13,9 +13,10 @@ type Block struct {
 	FFN   Branch // seam: beside the whole feed-forward layer; nil for none
 
 	// Seams on the output of attention and of the feed-forward layer, before it
-	// joins the residual stream; nil for none. Such a branch is called with y = x,
-	// and with dx = dy and no x: what it needs of x it keeps itself.
-	AfterAttention, AfterFFN Branch
+	// joins the residual stream, and on the normed input of the feed-forward
+	// layer; nil for none. Such a branch is called with y = x, and with dx = dy
+	// and no x: what it needs of x it keeps itself.
+	AfterAttention, BeforeFFN, AfterFFN Branch
 
 	m            *Model
 	arena        *tensor.Arena // of acts and of what branches keep
@@ -113,7 +114,7 @@ func (b *Block) forward(mode mode) {
 	}
 	dev.Add(a.mid, a.mid, a.x)
 
-	dev.RMSNorm(h, a.rstd2, a.mid, b.norm2.W, m.Config.Eps)
+	b.inputFFN(a, h)
 	b.linears[gateProj].forward(dev, a.gate, h)
 	b.linears[upProj].forward(dev, a.up, h)
 	act, down := m.scratch.wide.Rows(0, m.n), &b.linears[downProj]
@@ -137,6 +138,14 @@ func (b *Block) forward(mode mode) {
 		b.FFN.Forward(out, h)
 	}
 	dev.Add(out, out, a.mid)
+}
+
+// inputFFN sets h to the input of the feed-forward layer.
+func (b *Block) inputFFN(a acts, h tensor.Tensor) {
+	b.m.dev.RMSNorm(h, a.rstd2, a.mid, b.norm2.W, b.m.Config.Eps)
+	if b.BeforeFFN != nil {
+		b.BeforeFFN.Forward(h, h)
+	}
 }
 
 // project computes q, k and v: linear, the norms of heads if any, RoPE.
@@ -182,29 +191,33 @@ func (b *Block) backwardFFN(a acts, below bool) {
 	h, d, dh := m.scratch.h.Rows(0, n), m.scratch.d.Rows(0, n), m.scratch.dh.Rows(0, n)
 	dact, dup := m.scratch.wide.Rows(0, n), m.scratch.dup.Rows(0, n)
 	down, inner := &b.linears[downProj], b.branched(gateProj, upProj)
+	through := below || inner || b.BeforeFFN != nil
 	dout := b.after(b.AfterFFN, d)
 
 	if down.wantsX() {
 		dev.SwiGLU(dup, a.gate, a.up) // the input of down, kept nowhere
 	}
-	if below || inner {
+	if through {
 		down.backward(dev, dact, dout, dup, false)
 		dev.SwiGLUGrad(dact, dup, dact, a.gate, a.up)
 	} else {
 		down.backward(dev, tensor.Tensor{}, dout, dup, false)
 	}
-	if !below {
+	if !below && b.BeforeFFN == nil {
 		dh = tensor.Tensor{}
 	}
 	if m.Size.Weights || inner || b.FFN != nil {
-		dev.RMSNorm(h, a.rstd2, a.mid, b.norm2.W, m.Config.Eps)
+		b.inputFFN(a, h)
 	}
-	if below || inner {
+	if through {
 		b.linears[gateProj].backward(dev, dh, dact, h, false)
 		b.linears[upProj].backward(dev, dh, dup, h, true)
 	}
 	if b.FFN != nil {
 		b.FFN.Backward(dh, d, h)
+	}
+	if b.BeforeFFN != nil {
+		b.BeforeFFN.Backward(dh, dh, tensor.Tensor{})
 	}
 	if below {
 		dev.RMSNormGrad(d, b.norm2.D, dh, a.mid, b.norm2.W, a.rstd2)

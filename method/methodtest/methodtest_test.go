@@ -30,6 +30,7 @@ func TestMethodsKeepTheirPromises(t *testing.T) {
 		{"series", "series", &method.Series{Bottleneck: 7, Position: "both", Activation: "tanh", Layers: "all"}},
 		{"series ffn relu some layers", "series", &method.Series{Bottleneck: 9, Position: "ffn", Activation: "relu", Layers: "1-2"}},
 		{"series attention silu", "series", &method.Series{Bottleneck: 9, Position: "attention", Activation: "silu", Layers: "all"}},
+		{"series around", "series", &method.Series{Bottleneck: 8, Position: "around", Activation: "silu", Layers: "1-2"}},
 		{"series gelu one layer", "series", &method.Series{Bottleneck: 12, Position: "both", Activation: "gelu", Layers: "1"}},
 		{"parallel swiglu", "parallel", &method.Parallel{Bottleneck: 9, Activation: "swiglu", Layers: "all"}},
 		{"lst", "lst", &method.LST{Reduction: 2, Layers: "all", Temperature: 0.5, Init: method.InitPruned}},

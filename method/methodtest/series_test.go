@@ -3,6 +3,7 @@ package methodtest
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"meft/method"
@@ -11,9 +12,9 @@ import (
 
 // A neuron relu(a·h) b and its opposite, -a and -b, add the linear map
 // h ↦ (a·h) b. An adapter of such pairs after a linear layer W is
-// W + Σ b aᵀ W. On package ref only the order of sums of float64 differs.
+// W + Σ b aᵀ W, before it W + Σ W b aᵀ. On package ref only the order of sums of float64 differs.
 func TestSeriesOfOppositeNeuronsIsALinearMap(t *testing.T) {
-	for _, position := range []string{method.SeriesBoth, method.SeriesAttention, method.SeriesFFN} {
+	for _, position := range []string{method.SeriesBoth, method.SeriesAttention, method.SeriesFFN, method.SeriesAround} {
 		s := &method.Series{Bottleneck: 8, Position: position, Activation: "relu", Layers: "0,2"}
 		r := Build(t, &watch{Device: ref.New()}, "series", s, grad(), 0)
 		plain := Build(t, &watch{Device: ref.New()}, "series", s, grad(), 0)
@@ -41,10 +42,31 @@ func TestSeriesOfOppositeNeuronsIsALinearMap(t *testing.T) {
 	}
 }
 
-// fold adds Σ b aᵀ W to the layers W before adapters of opposite neurons.
+// fold adds Σ b aᵀ W to the layers W before adapters of opposite neurons, and
+// Σ W b aᵀ to those behind.
 func fold(plain *Rig, values map[string][]float64) {
 	dev := plain.Dev.(*watch)
 	for i, b := range plain.Model.Blocks {
+		down, up := values[fmt.Sprintf("blocks.%d.ffn_input.down", i)], values[fmt.Sprintf("blocks.%d.ffn_input.up", i)]
+		for _, linear := range b.Linears()[4:6] {
+			w := linear.W.W
+			d := w.Dim(1)
+			x := dev.Read(w)
+			for row := range w.Dim(0) {
+				at := x[row*d : (row+1)*d]
+				before := slices.Clone(at)
+				for k := range len(down) / d / 2 {
+					dot := 0.0
+					for j := range d {
+						dot += before[j] * up[k*d+j]
+					}
+					for j := range d {
+						at[j] += dot * down[k*d+j]
+					}
+				}
+			}
+			dev.Write(w, x)
+		}
 		for site, linear := range map[string]int{method.SeriesAttention: 3, method.SeriesFFN: 6} {
 			down, up := values[fmt.Sprintf("blocks.%d.%s.down", i, site)], values[fmt.Sprintf("blocks.%d.%s.up", i, site)]
 			if down == nil {
