@@ -41,7 +41,7 @@ func TestPlannedMemoryIsWhatIsUsed(t *testing.T) {
 		if n%8 == 5 && (method == "meft" || method == "parallel") {
 			method += " adapter_activation=swiglu"
 		}
-		if router := []string{"", "product-key meft_neurons=100", "switch", "exact"}[n%4]; router != "" && method == "meft" {
+		if router := []string{"", "product-key meft_neurons=100", "switch", "exact", "stable"}[n%5]; router != "" && method == "meft" {
 			method += " meft_router=" + router
 		}
 		c := newRun(t, method)

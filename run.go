@@ -147,6 +147,7 @@ func (j *job) trainer(dir string, e *engine, p *pieces) *train.Trainer {
 		Load: func(dir string) error { return j.load(dir, e) },
 	}
 	t.Reporter, _ = j.method.(method.Reporter)
+	t.Scheduled, _ = j.method.(method.Scheduled)
 	if j.valid == nil || c.EvalStrategy == "no" {
 		return t
 	}

@@ -212,7 +212,7 @@ func metric(t *testing.T, r *EvalResult, name string) Metric {
 // What a run ends with, and what is loaded from its folder, are one model: the
 // loss on the validation rows is that of the run's last evaluation.
 func TestLoadedAdapterIsTheTrainedOne(t *testing.T) {
-	for _, m := range append(method.Names(), "meft adapter_activation=swiglu", "meft meft_router=exact", "meft meft_router=switch", "meft meft_router=product-key meft_neurons=100", "parallel adapter_activation=swiglu learning_rate=0.03") {
+	for _, m := range append(method.Names(), "meft adapter_activation=swiglu", "meft meft_router=exact", "meft meft_router=switch", "meft meft_router=stable", "meft meft_router=product-key meft_neurons=100", "parallel adapter_activation=swiglu learning_rate=0.03") {
 		c := newRun(t, m)
 		c.ValidationData, c.EvalStrategy, c.EvalSteps = c.Data, "steps", 6
 		want := trained(t, c)

@@ -54,7 +54,7 @@ type MEFT struct {
 	Neurons    int        `json:"meft_neurons" help:"neurons M of a layer's adapter, in host memory" alias:"on_gpu_size"`   // M, of a block
 	TopK       int        `json:"meft_top_k" help:"neurons K that a token keeps" alias:"gpu_topk"`                          // K, neurons kept by a token, or all of the probed experts where they have fewer
 	Experts    int        `json:"meft_experts" help:"experts N the neurons are divided among; 0 for 4 times the root of M"` // N; 0 for ceil(4·sqrt(M)). No expert is empty: N is lowered where M/N does not come out
-	Router     string     `json:"meft_router" help:"how a token comes to its neurons: key-experts, exact (all are scored), switch (one expert; softmax gate, balance loss, capacity) or product-key" choices:"key-experts,exact,switch,product-key"`
+	Router     string     `json:"meft_router" help:"how a token comes to its neurons: key-experts, exact (all are scored), switch (one expert; softmax gate, balance loss, capacity), stable (one expert, learned, then by the token alone) or product-key" choices:"key-experts,exact,switch,stable,product-key"`
 	Probe      int        `json:"meft_probe" help:"experts P whose neurons a token looks through" alias:"n_probe"`                                                                                                                               // P, experts probed by a token, or all where there are fewer
 	Gate       string     `json:"meft_gate" help:"what a neuron's score is multiplied by: logit (of the router; it learns), none, softmax, or auto: softmax for switch and product-key, logit for the others" choices:"auto,logit,none,softmax"` // w: logit, none or softmax
 	Share      string     `json:"meft_share" help:"token: a token uses the neurons it picked; union: all that the batch picked" choices:"token,union"`                                                                                           // token or union
@@ -64,8 +64,10 @@ type MEFT struct {
 	Activation string     `json:"meft_activation" help:"of a neuron: relu, or swiglu (gated, as the columns of the base model's feed-forward layer)" choices:"relu,swiglu"`                                                                      // relu or swiglu
 	FrozenKeys bool       `json:"meft_frozen_keys" help:"train only the values: keys and router stay as they began"`                                                                                                                             // only values are trained; router and keys stand still
 
-	Balance  float64 `json:"meft_balance_loss" help:"weight of the auxiliary loss that evens out the experts of router switch"` // α of balance.go
-	Capacity float64 `json:"meft_capacity_factor" help:"tokens that an expert of router switch takes in training, in shares of an even spread; 0 for no limit"`
+	Balance     float64 `json:"meft_balance_loss" help:"weight of the auxiliary loss that evens out the experts of router switch"` // α of balance.go
+	StableShare float64 `json:"meft_stable_share" help:"share of the steps in which router stable learns routes"`
+	StableLoss  float64 `json:"meft_stable_loss" help:"weight of the two auxiliary losses of router stable: even experts, and a token router that foretells them"`
+	Capacity    float64 `json:"meft_capacity_factor" help:"tokens that an expert of router switch takes in training, in shares of an even spread; 0 for no limit"`
 
 	Master  param.Master  `json:"meft_master" help:"keys and values on the host: f32, or split: what goes to the device is bfloat16, the other 16 bits of each number stay" choices:"f32,split"`
 	Moments param.Moments `json:"meft_moments" alias:"host_state" help:"AdamW's moments of keys and values: f32, bf16 (rounded at random) or 8bit (with a scale for 256)" choices:"f32,bf16,8bit"`
@@ -129,6 +131,7 @@ type sizes struct {
 	logitWidth  int     // logits of a token
 	balance     float64 // weight of the auxiliary loss
 	capacity    float64 // 0 for no limit
+	stableLoss  float64 // weight of those of RouteStable
 	micros      int     // batches that share the auxiliary loss
 	shared      bool    // ShareUnion
 	grad        bool
@@ -166,7 +169,7 @@ func (s *sizes) routed() bool { return s.gated() || s.probe < s.experts || s.pro
 // few reports whether all that a token needs of the router are the logits of the
 // experts it probes: then Backward works with those and not with all N.
 func (s *sizes) few() bool {
-	return s.gate == GateLogit && !s.shared && s.probe < s.experts && !s.product()
+	return s.stable() || s.gate == GateLogit && !s.shared && s.probe < s.experts && !s.product()
 }
 
 // own reports whether a token has gates of its own, kept for Backward: with few
@@ -229,6 +232,9 @@ func (f *MEFT) Attach(m *model.Model, a *tensor.Arena, seed uint64) (*param.Set,
 		}
 		f.branches = append(f.branches, b)
 		s.Dense = append(s.Dense, b.router)
+		if b.tokens != nil {
+			s.Dense = append(s.Dense, b.tokens)
+		}
 		s.Tables = append(s.Tables, b.table)
 		if !a.Planning() && a.Err() == nil {
 			b.init(seed)
@@ -266,9 +272,14 @@ func (f *MEFT) branch(m *model.Model, a *tensor.Arena, block int, c *crew) *neur
 	}
 	b.probes, b.picks, b.union, b.gates = c.probes, c.picks, c.union, c.gates
 	b.firsts, b.seconds = c.firsts, c.seconds
+	if c.stable() {
+		b.tokens = newTokenRouter(a, name, c.sizes)
+	}
 	b.loads = a.Int32(name+".loads", tensor.OnHost, c.experts)
 	if c.balanced() {
 		b.bias = a.Float32(name+".bias", tensor.Pinned, c.experts)
+	} else if c.distils() {
+		b.bias = a.Float32(name+".bias", tensor.Pinned, c.n)
 	}
 	b.fired = a.Int32(name+".fired", tensor.OnHost, ceilDiv(c.m, 32))
 	return b

@@ -15,6 +15,7 @@ type crew struct {
 	pool            *simd.Pool
 	stage           *stage
 	picker          *picker
+	learning        bool    // routes of RouteStable are learned in training
 	probes          []int32 // of the branch made last, see MEFT.branch
 	picks           []int32
 	union           []int32
@@ -28,6 +29,7 @@ type neurons struct {
 	block  int
 	table  *param.Table
 	router *param.Dense // [N, d], of product keys [2√M, d/2]
+	tokens *param.Dense // [N, d] token router of RouteStable; nil without it
 	mem    neuronMemory
 	below  *neurons // next lower branch, nil for the lowest
 	hold   bool     // keep the picks
@@ -62,6 +64,8 @@ type neuronMemory struct {
 	z       tensor.Tensor    // [n, w]      relu(c·u), may be u without gradients; with swiglu silu(a)·u
 	s       tensor.Tensor    // [n, w]      g·h of swiglu
 	a       tensor.Tensor    // [n, w]      c·s of swiglu, may be s without gradients or gate
+
+	stableMemory // none but with RouteStable
 
 	drows parts         // [buffer, d]; none where a part is not trained
 	dz    tensor.Tensor // [n, w] then du, with swiglu da
@@ -115,6 +119,9 @@ func newNeuronMemory(a *tensor.Arena, s sizes) neuronMemory {
 	}
 	if s.product() && s.gated() {
 		m.halves = [2]tensor.Tensor{a.New("firsts", tensor.I32, s.n, s.top), a.New("seconds", tensor.I32, s.n, s.top)}
+	}
+	if s.stable() {
+		m.stableMemory = newStableMemory(a, s)
 	}
 	if s.balanced() {
 		m.bias = f("bias", s.experts)
@@ -170,7 +177,7 @@ func (b *neurons) Forward(y, x tensor.Tensor) {
 	if !b.hold || b.rows != n {
 		b.choose(p, x)
 	}
-	c := b.gating(p, n)
+	c := b.gating(p, x)
 	b.stage.drop()
 	for from := 0; from < b.used; from += b.buffer {
 		m := b.bring(n, from)
@@ -189,6 +196,9 @@ func (b *neurons) logits(x tensor.Tensor) tensor.Tensor {
 		return tensor.Tensor{}
 	}
 	n := x.Dim(0)
+	if b.stable() && !b.learns() {
+		return b.tokenLogits(n)
+	}
 	g := b.mem.p.Rows(0, n)
 	if b.product() {
 		b.dev.MatMul(g.View(2*n, 2*b.side), x.View(2*n, b.d/2), b.router.W, tensor.MatMulOpts{TransB: true})
@@ -198,11 +208,14 @@ func (b *neurons) logits(x tensor.Tensor) tensor.Tensor {
 	return g
 }
 
-// gating is what scores are multiplied by, of n tokens: p, the router logits, made
+// gating is what scores are multiplied by, of the tokens of x: p, the router logits, made
 // into a softmax, or with few those of the tokens' experts alone, which Backward
 // finds again.
-func (b *neurons) gating(p tensor.Tensor, n int) tensor.Tensor {
+func (b *neurons) gating(p, x tensor.Tensor) tensor.Tensor {
+	n := x.Dim(0)
 	switch {
+	case b.stable():
+		return b.sigmoidGates(x)
 	case b.product() && b.gated():
 		return b.productGates(p, n)
 	case b.gate == GateSoftmax:
@@ -253,11 +266,15 @@ func (b *neurons) Backward(dx, dy, x tensor.Tensor) {
 	if b.own() {
 		p = b.gates.Rows(0, n)
 	} else if b.gated() {
-		p = b.gating(b.logits(x), n)
+		p = b.gating(b.logits(x), x)
 	}
 	if b.gated() {
 		dp = b.mem.dp.Rows(0, n)
 		b.dev.Fill(dp, 0)
+	}
+	if b.distils() && b.learns() {
+		b.dev.After(b.dev.Upload(dp, tensor.Bytes(b.bias[:n])))
+		b.counts.UpBytes += dp.Bytes()
 	}
 	if b.balanced() {
 		b.dev.After(b.dev.Upload(b.mem.bias, tensor.Bytes(b.bias)))
@@ -342,6 +359,9 @@ func (b *neurons) routerGrad(dp, p, dx, x tensor.Tensor) {
 	if b.gate == GateSoftmax {
 		b.dev.SoftmaxGrad(dp, dp, p)
 	}
+	if b.stable() {
+		b.sigmoidGrad(dp, p)
+	}
 	if b.few() { // the same sums without the experts whose gradient is 0
 		probes := b.bringProbes(x.Dim(0))
 		if b.routerLearns() {
@@ -349,6 +369,9 @@ func (b *neurons) routerGrad(dp, p, dx, x tensor.Tensor) {
 		}
 		if !dx.None() {
 			b.dev.RowAdd(dx, dp, b.router.W, probes) // dh_t += Σ_e dg_te G_e
+		}
+		if b.distils() && b.learns() {
+			b.distil(x.Dim(0))
 		}
 		return
 	}
@@ -377,6 +400,9 @@ const routerScale = 50
 // Values are 0.
 func (b *neurons) init(seed uint64) {
 	b.pool.Run(b.m, &keyTask{b: b, seed: seed})
+	if b.tokens != nil {
+		b.tokens.Fill(normal(b.experts*b.d, meftTokens.stream(seed, b.block, 0)))
+	}
 	if b.product() {
 		b.router.Fill(b.subKeys())
 		return

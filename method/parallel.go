@@ -177,6 +177,7 @@ const (
 	parallelGates purpose = 0x70617267
 	meftKeys      purpose = 0x6d656674
 	meftGates     purpose = 0x6d656667
+	meftTokens    purpose = 0x6d656677
 	loraDown      purpose = 0x6c6f7241
 	loraDropout   purpose = 0x6c6f7244
 	seriesDown    purpose = 0x73657244

@@ -19,6 +19,7 @@ type picker struct {
 	pool  *simd.Pool
 	x     []float32 // [n, d] pinned copy of the branch input
 	g     []float32 // [n, N] pinned copy of the router logits, of product keys [n, 4√M]; nil if not routed
+	loss  []float32 // [n] pinned copy of those of the token router; nil without one that learns
 	mean  []float32 // [pickParts, N] sums of probabilities; nil without an auxiliary loss
 	ints  []int32   // [pickParts, intRoom]; nil but with product keys, which want nothing of what is below but work, mark and below
 	score []float32 // [n, candidates]
@@ -64,6 +65,9 @@ func newPicker(a *tensor.Arena, s sizes, pool *simd.Pool) *picker {
 		p.score = a.Float32("scores", tensor.OnHost, s.n*s.candidates)
 		p.first = a.Int32("firsts", tensor.OnHost, s.experts+1)
 		p.pairs = a.Int32("pairs", tensor.OnHost, s.n*s.probe)
+	}
+	if s.distils() {
+		p.loss = a.Float32("losses", tensor.Pinned, s.n)
 	}
 	if s.balanced() {
 		p.mean = a.Float32("means", tensor.OnHost, pickParts*s.experts)

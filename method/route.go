@@ -37,6 +37,8 @@ func (f *MEFT) gate() string {
 	switch {
 	case f.Gate != GateAuto:
 		return f.Gate
+	case f.Router == RouteStable:
+		return gateSigmoid
 	case f.Router == RouteSwitch || f.Router == RouteProductKey:
 		return GateSoftmax
 	}
@@ -45,7 +47,7 @@ func (f *MEFT) gate() string {
 
 // checkRoute are the problems of a router's settings.
 func (f *MEFT) checkRoute(c model.Config) error {
-	problems := []error{oneOf("meft_router", f.Router, RouteKeyExperts, RouteExact, RouteSwitch, RouteProductKey)}
+	problems := []error{oneOf("meft_router", f.Router, RouteKeyExperts, RouteExact, RouteSwitch, RouteStable, RouteProductKey)}
 	refuse := func(format string, a ...any) { problems = append(problems, fmt.Errorf(format, a...)) }
 	if !(f.Balance >= 0) || math.IsInf(f.Balance, 0) {
 		refuse("meft_balance_loss is %v, wants 0 or more", f.Balance)
@@ -53,8 +55,16 @@ func (f *MEFT) checkRoute(c model.Config) error {
 	if !(f.Capacity >= 0) || math.IsInf(f.Capacity, 0) {
 		refuse("meft_capacity_factor is %v, wants 0 (no limit) or more", f.Capacity)
 	}
-	sparse := f.Router == RouteSwitch || f.Router == RouteProductKey
-	if sparse && f.Share == ShareUnion {
+	if !(f.StableShare >= 0 && f.StableShare <= 1) {
+		refuse("meft_stable_share is %v, wants a share of the steps, 0 to 1", f.StableShare)
+	}
+	if !(f.StableLoss >= 0) || math.IsInf(f.StableLoss, 0) {
+		refuse("meft_stable_loss is %v, wants 0 or more", f.StableLoss)
+	}
+	if f.Router == RouteStable && f.Gate != GateAuto {
+		refuse("meft_gate is %q, with meft_router stable it is auto: the sigmoid of the logit", f.Gate)
+	}
+	if f.Router != RouteKeyExperts && f.Router != RouteExact && f.Share == ShareUnion {
 		refuse("meft_share union does not go with meft_router %s, whose gates are those of a token's own neurons; use token", f.Router)
 	}
 	if f.Neurons < 1 {
@@ -93,7 +103,7 @@ func (s *sizes) route(f *MEFT) {
 			experts = 1
 		}
 		probe = experts
-	case RouteSwitch:
+	case RouteSwitch, RouteStable:
 		probe = 1
 	case RouteProductKey:
 		s.side = int(math.Sqrt(float64(s.m)))
@@ -110,6 +120,7 @@ func (s *sizes) route(f *MEFT) {
 	if f.Router == RouteSwitch {
 		s.balance, s.capacity = f.Balance, f.Capacity
 	}
+	s.stableLoss = f.StableLoss
 }
 
 // product reports whether neurons are found by product keys.
@@ -145,6 +156,9 @@ func (keyExperts) pick(p *picker) {
 		if clear(p.b.bias); p.b.training() {
 			p.weigh()
 		}
+	}
+	if p.distils() && p.b.learns() {
+		p.even()
 	}
 	if p.capacity > 0 && p.b.training() {
 		p.limit()

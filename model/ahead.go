@@ -242,6 +242,12 @@ func (m *Model) Embed(dst tensor.Tensor, ids []int32) {
 	m.dev.Gather(dst, m.embed.W, m.in.ids.Rows(0, n))
 }
 
+// Words sets dst [n, d] to the input embeddings of the tokens whose rows are on
+// their way through a block; for branches. A row of a prompt has those of token 0.
+func (m *Model) Words(dst tensor.Tensor) {
+	m.dev.Gather(dst, m.embed.W, m.in.ids.Rows(0, dst.Dim(0)))
+}
+
 // Remember sets a prefix to the keys and values that the model computes for p
 // tokens with nothing ahead of them; see Virtual for its form. The model is built
 // for a prefix of p.

@@ -84,6 +84,7 @@ func (b *Block) wanted(a acts) acts {
 	}
 	rows := m.in.slots.Rows(0, n) // what it held has been used
 	m.send(rows, n, func(i int) int32 { return m.rowOf(int(s.Want[i])) })
+	m.send(m.in.ids, n, func(i int) int32 { return s.IDs[s.Want[i]] })
 	a = b.acts.first(n, m.Config)
 	dev.Gather(a.mid, x, rows)
 	dev.Convert(a.x, a.mid)

@@ -17,6 +17,7 @@ type Dense struct {
 	D       tensor.Tensor // gradient, accumulates; none when Fixed
 	M, V    tensor.Tensor // AdamW moments, made by NewOptimizer; none when Fixed or offloaded
 	NoDecay bool          // weight decay leaves it alone
+	Still   bool          // steps leave it and its moments as they are
 	Turned  bool          // files hold the transpose of the matrix and of its moments
 	Rate    float32       // multiplies the learning rate; 0 stands for 1
 

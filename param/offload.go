@@ -128,7 +128,9 @@ func (f *ferry) settle(i int, opts tensor.AdamWOpts) {
 	p := f.pieces[i]
 	f.dev.Await(f.down[i%2])
 	slot, a := f.slots[i%2][:p.to-p.from], p.d.away
-	f.adamw(a.w[p.from:p.to], slot, a.m[p.from:p.to], a.v[p.from:p.to], p.d.own(opts))
+	if !p.d.Still {
+		f.adamw(a.w[p.from:p.to], slot, a.m[p.from:p.to], a.v[p.from:p.to], p.d.own(opts))
+	}
 	copy(slot, a.w[p.from:p.to])
 	f.up[i%2] = f.dev.Upload(flat(p.d.W, p), tensor.Bytes(slot))
 	f.dev.After(f.up[i%2])

@@ -96,11 +96,15 @@ func (o *Optimizer) Step(step int, clipScale float32) {
 		o.ferry.step(opts)
 	} else {
 		for _, d := range o.dense {
-			o.dev.AdamW(d.W, d.D, d.M, d.V, d.own(opts))
+			if !d.Still {
+				o.dev.AdamW(d.W, d.D, d.M, d.V, d.own(opts))
+			}
 		}
 	}
 	for _, d := range o.dense {
-		d.changes++
+		if !d.Still {
+			d.changes++
+		}
 	}
 	for _, t := range o.tables {
 		t.Step(step, o.adamw, o.rate, clipScale)

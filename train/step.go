@@ -20,6 +20,9 @@ func (t *Trainer) step(ctx context.Context) error {
 	if t.Reporter != nil {
 		t.Reporter.ResetTraffic()
 	}
+	if t.Scheduled != nil {
+		t.Scheduled.At(step, t.Steps)
+	}
 	loss, err := t.gradients(ctx, step)
 	if err != nil {
 		return err

@@ -41,8 +41,9 @@ type Trainer struct {
 	// it back. Both are needed with Dir.
 	Save, Load func(dir string) error
 
-	Observe  func(Event)     // nil for nobody
-	Reporter method.Reporter // the method, if it can tell what it moves; or nil
+	Observe   func(Event)      // nil for nobody
+	Scheduled method.Scheduled // the method, if it changes with progress; or nil
+	Reporter  method.Reporter  // the method, if it can tell what it moves; or nil
 
 	state      State
 	log        []LogEntry

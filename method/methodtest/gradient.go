@@ -57,10 +57,13 @@ func (s *suite) gradients(t *testing.T) {
 	if f, ok := settings.(*method.MEFT); ok {
 		// An auxiliary loss is no part of the loss; package method checks its gradient.
 		plain := *f
-		plain.Balance, settings = 0, &plain
+		plain.Balance, plain.StableLoss, settings = 0, 0, &plain
 	}
 	r := Build(t, dev, s.name, settings, size, 0.02)
 	r.Noise()
+	if s, ok := r.Method.(method.Scheduled); ok {
+		s.At(0, steps)
+	}
 	r.Pass(Batch())
 	if h, ok := r.Method.(interface{ Hold(bool) }); ok {
 		h.Hold(true)

@@ -132,10 +132,19 @@ func (l *late) AdamW(w, g, m, v tensor.Tensor, o tensor.AdamWOpts) {
 // TestEveryCopyIsAwaited trains on a device that is as late as it may be and
 // compares the bits with one that does everything at once.
 func TestEveryCopyIsAwaited(t *testing.T) {
-	for _, share := range []string{method.ShareToken, method.ShareUnion} {
+	change := map[string]func(f *method.MEFT){
+		"token":   func(f *method.MEFT) { f.Gate = method.GateSoftmax },
+		"union":   func(f *method.MEFT) { f.Share, f.Gate = method.ShareUnion, method.GateSoftmax },
+		"gated":   func(f *method.MEFT) { f.Activation = method.SwiGLU },
+		"switch":  func(f *method.MEFT) { f.Router, f.Neurons, f.Gate = method.RouteSwitch, 48, method.GateAuto },
+		"stable":  func(f *method.MEFT) { f.Router, f.Gate = method.RouteStable, method.GateAuto },
+		"product": func(f *method.MEFT) { f.Router, f.Neurons, f.Gate = method.RouteProductKey, 49, method.GateAuto },
+	}
+	for name, change := range change {
 		for _, buffer := range []int{0, 5} {
 			f := small()
-			f.Share, f.Buffer, f.Gate = share, buffer, method.GateSoftmax
+			change(&f)
+			f.Buffer = buffer
 			lazy := Build(t, &late{Device: cpu.New(2)}, "meft", &f, grad(), 0.02)
 			prompt := Build(t, cpu.New(2), "meft", &f, grad(), 0.02)
 			for _, r := range []*Rig{lazy, prompt} {
@@ -145,7 +154,7 @@ func TestEveryCopyIsAwaited(t *testing.T) {
 					r.Model.Forward(Batch()) // an evaluation in between
 				}
 			}
-			sameState(t, lazy, prompt, share)
+			sameState(t, lazy, prompt, name)
 		}
 	}
 }

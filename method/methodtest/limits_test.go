@@ -134,6 +134,27 @@ func TestTokensAreOnTheirOwn(t *testing.T) {
 	}
 }
 
+// TestTokenRouterKnowsTheWantedRows: in the last block, which goes on with the
+// wanted rows alone, the token router sees the tokens of those.
+func TestTokenRouterKnowsTheWantedRows(t *testing.T) {
+	f := small()
+	f.Router, f.Gate = method.RouteStable, method.GateAuto
+	r := Build(t, cpu.New(2), "meft", &f, model.Size{Rows: 16, Context: 16, CacheRows: 16}, 0)
+	r.Noise()
+	run := func(want []int32) (last []float32) {
+		ids := []int32{4, 9, 1, 15}
+		r.Model.Infer(model.Step{IDs: ids, Pos: []int32{0, 1, 2, 3}, Base: make([]int32, 4), Want: want}, func(_ int, logits []float32) { last = slices.Clone(logits) })
+		return last
+	}
+	alone, among := run([]int32{3}), run([]int32{0, 1, 2, 3})
+	for i, v := range alone {
+		// Products of one row add up in another order.
+		if math.Abs(float64(v-among[i])) > 1e-4 {
+			t.Fatalf("logit %d is %v, among all rows %v", i, v, among[i])
+		}
+	}
+}
+
 func TestTrafficCountsWhatMoved(t *testing.T) {
 	f := small()
 	f.TopK, f.Probe, f.Layers = 2, 1, "0,2"

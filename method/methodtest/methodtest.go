@@ -179,9 +179,16 @@ func (r *Rig) Pass(b model.Batch) {
 	r.Model.Backward()
 }
 
+// steps is how many a run has for methods that want to know: a tenth of them ends
+// between the steps of the tests.
+const steps = 40
+
 // Step is one optimizer step on the batch, clipped to a norm of 1; it returns
 // the loss per target.
 func (r *Rig) Step(t testing.TB, step int, b model.Batch) float64 {
+	if s, ok := r.Method.(method.Scheduled); ok {
+		s.At(step, steps)
+	}
 	r.Pass(b)
 	norm, err := r.Opt.Norm()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 // small is MEFT for the suite's model: several experts, the last one short, and
 // a union that does not cover all neurons.
 func small() method.MEFT {
-	return method.MEFT{Neurons: 46, TopK: 5, Experts: 12, Probe: 3, Router: method.RouteKeyExperts, Balance: 0.3, Capacity: 1.25, Gate: method.GateLogit, Share: method.ShareToken,
+	return method.MEFT{Neurons: 46, TopK: 5, Experts: 12, Probe: 3, Router: method.RouteKeyExperts, Balance: 0.3, Capacity: 1.25, StableShare: 0.1, StableLoss: 0.3, Gate: method.GateLogit, Share: method.ShareToken,
 		Layers: "all", Idle: param.Lazy, Activation: "relu", Master: param.WholeMaster, Moments: param.WholeMoments}
 }
 
@@ -75,6 +75,10 @@ func TestMethodsKeepTheirPromises(t *testing.T) {
 		{"meft switch", "meft", with(func(f *method.MEFT) { f.Router, f.Neurons, f.Gate = method.RouteSwitch, 48, method.GateAuto })},
 		{"meft switch without limits", "meft", with(func(f *method.MEFT) {
 			f.Router, f.Neurons, f.Gate, f.Capacity, f.Balance, f.Activation = method.RouteSwitch, 48, method.GateAuto, 0, 0, method.SwiGLU
+		})},
+		{"meft stable", "meft", with(func(f *method.MEFT) { f.Router, f.Gate = method.RouteStable, method.GateAuto })},
+		{"meft stable chunks swiglu", "meft", with(func(f *method.MEFT) {
+			f.Router, f.Gate, f.Buffer, f.Activation = method.RouteStable, method.GateAuto, 3, method.SwiGLU
 		})},
 		{"meft product keys", "meft", with(func(f *method.MEFT) { f.Router, f.Neurons, f.Gate = method.RouteProductKey, 49, method.GateAuto })},
 		{"meft product keys logit chunks", "meft", with(func(f *method.MEFT) {
