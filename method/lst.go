@@ -33,7 +33,7 @@ const (
 //
 // Sung et al. 2022, https://arxiv.org/abs/2206.06522, sections 3.1 to 3.3, and
 // the authors' code, where μ multiplies the side's state, T is 0.1 and layers
-// can be left out. Pruned initial values go by magnitudes, see prune.
+// can be left out. Pruned initial values go by magnitudes, see pruner.
 type LST struct {
 	Reduction   int     `json:"lst_reduction" help:"r: the side network is r times narrower than the model"`
 	Layers      string  `json:"lst_layers" help:"blocks with a block of the side network beside them: all, 8-15 or 0,3,5"`
