@@ -80,6 +80,7 @@ type Config struct {
 	DeviceMemory     Size   `name:"device_memory" alias:"max_gpu_mem,gpu_memory" help:"budget such as 8GB: refuse what needs more; 0 for none"`
 	HostMemory       Size   `name:"host_memory" alias:"max_ram,ram" help:"budget for pinned and host memory; 0 for none"`
 	OffloadOptimizer bool   `name:"offload_optimizer" alias:"cpu_offload,optimizer_offload,offload_optim" help:"keep AdamW's moments, and the values it steps on, in host memory (ZeRO-Offload): a step copies gradients there and values back; same bits. For tensors on the device: method meft has most of its own on the host anyway"`
+	OffloadWeights   bool   `name:"offload_weights" alias:"offload_param,layer_offloading" help:"keep the weights of blocks in pinned host memory: two blocks are on the device at a time; same bits. With method full gradients and moments of blocks are there too"`
 	HostStore        string `name:"host_store" help:"where method meft keeps keys, values and moments: memory, or disk: a file mapped into memory, deleted at the end, so that they may be larger than the RAM" choices:"memory,disk"`
 	HostStoreDir     string `name:"host_store_dir" help:"folder of that file; output_dir if not set"`
 

@@ -52,7 +52,7 @@ func effects() map[string]effect {
 		"save_strategy":              {value: "no"}, "save_steps": {value: "3"}, "save_total_limit": {value: "1"}, "logging_steps": {value: "2"},
 		"device": {test: "TestConfigurationFilesAreReadStrictly"}, "threads": {test: "TestKilledAndResumedRunEqualsTheUninterruptedOne"},
 		"device_memory": {test: "TestBudgetIsKeptToTheByte"}, "host_memory": {test: "TestBudgetIsKeptToTheByte"},
-		"offload_optimizer": {with: "method=full", value: "true"}, "host_store": {test: "TestTablesOnDiskGiveTheSameBits"}, "host_store_dir": {test: "TestTablesOnDiskGiveTheSameBits"},
+		"offload_optimizer": {with: "method=full", value: "true"}, "offload_weights": {value: "true"}, "host_store": {test: "TestTablesOnDiskGiveTheSameBits"}, "host_store_dir": {test: "TestTablesOnDiskGiveTheSameBits"},
 		"meft_neurons": {value: "90"}, "meft_top_k": {value: "3"}, "meft_experts": {value: "12"}, "meft_probe": {value: "2"}, "meft_gate": {value: "softmax"},
 		"meft_router": {value: "exact"}, "meft_balance_loss": {with: "meft_router=switch", value: "2"}, "meft_stable_share": {with: "meft_router=stable", value: "0.5"}, "meft_stable_loss": {with: "meft_router=stable", value: "3"},
 		"meft_capacity_factor": {with: "meft_router=switch", value: "0.5"},

@@ -182,7 +182,7 @@ func (j *job) resize() {
 		rows, context, cache = max(rows, s.Rows), max(context, s.Context), s.CacheRows
 	}
 	j.size = j.method.Reach().Size(model.Size{Rows: rows, Context: context, CacheRows: cache,
-		Rebuild: c.Rebuild, Frozen: j.base.frozen, Micros: c.Accumulation})
+		Rebuild: c.Rebuild, Offload: c.OffloadWeights, Frozen: j.base.frozen, Micros: c.Accumulation})
 }
 
 func (j *job) decoding() model.Decoding {

@@ -121,6 +121,10 @@ func (p *Plan) moments() (bytes int64) {
 // memoryGroup is the part of a run that a tensor belongs to.
 func memoryGroup(e tensor.Entry) string {
 	switch {
+	case strings.HasPrefix(e.Name, "host.weights."):
+		return "model weights"
+	case strings.HasPrefix(e.Name, "host.grads."):
+		return "weight gradients"
 	case e.Pool == tensor.Pinned:
 		return "staging"
 	case strings.HasPrefix(e.Name, "optimizer.") && isMoment(e.Name):

@@ -96,7 +96,7 @@ func scalar(n *yaml.Node) (string, error) {
 // run and its resumption.
 var transient = map[string]bool{"resume": true, "chat_date": true, "overwrite_output_dir": true, "output_dir": true, "threads": true,
 	"logging_steps": true, "save_total_limit": true, "device_memory": true, "host_memory": true,
-	"host_store": true, "host_store_dir": true, "offload_optimizer": true}
+	"host_store": true, "host_store_dir": true, "offload_optimizer": true, "offload_weights": true}
 
 // YAML is the configuration with every option, in order, as a file SetFile
 // reads back. Of the methods' settings only those in Settings are written.

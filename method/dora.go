@@ -70,7 +70,10 @@ func newDora(m *model.Model, a *tensor.Arena, b *lora, l *model.Linear, down *pa
 	name := peftName(l) + ".lora_magnitude_vector"
 	f := func(part string) tensor.Tensor { return a.New(name+part, tensor.F32, l.Out()) }
 	d := &dora{lora: b, w: l.W, down: down, length: dense(a, name, l.Out()), squares: f(".weights"), norms: f(".norms"), factor: f(".factors"), changes: -1}
-	m.AfterLoad(d.start)
+	m.AfterLoad(func() {
+		m.Show(l.W)
+		d.start()
+	})
 	return d
 }
 

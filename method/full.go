@@ -20,11 +20,15 @@ func (*Full) Reach() Reach { return ToWeights }
 // Check finds nothing to complain of: Full has no settings.
 func (*Full) Check(model.Config) error { return nil }
 
-// Attach allocates the moments of every weight.
+// Attach allocates nothing: what is trained are the model's weights.
 func (*Full) Attach(m *model.Model, a *tensor.Arena, _ uint64) (*param.Set, error) {
 	s := &param.Set{}
 	for _, w := range m.Weights() {
-		s.Dense = append(s.Dense, param.Adopt(a, w.Name, w.W, w.D, w.NoDecay))
+		d := param.Adopt(a, w.Name, w.W, w.D, w.NoDecay)
+		if !w.Home.None() {
+			d.Home = &param.Home{W: w.Home, D: w.HomeD, Sum: w.SumD, Zero: &w.Zero}
+		}
+		s.Dense = append(s.Dense, d)
 	}
 	return s, a.Err()
 }

@@ -98,6 +98,7 @@ func (p *pruner) weight(layer int, name string) *model.Weight {
 
 // rows calls f with the rows of a weight that ids name, all for nil, as float32.
 func (p *pruner) rows(w *model.Weight, ids []int, f func(i int, x []float32)) {
+	p.model.Show(w)
 	n, width := w.W.Dim(0), w.W.Width()
 	read := func(from, to int) {
 		t := p.staging.Rows(0, (to-from)*width).View(to-from, width)
@@ -120,6 +121,7 @@ func (p *pruner) rows(w *model.Weight, ids []int, f func(i int, x []float32)) {
 
 // vector is a weight of one dimension.
 func (p *pruner) vector(w *model.Weight) []float32 {
+	p.model.Show(w)
 	host := make([]float32, w.W.Len())
 	p.dev.Await(p.dev.Download(tensor.Bytes(host), w.W))
 	return host

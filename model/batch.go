@@ -138,11 +138,13 @@ func (m *Model) blocks(mode mode) {
 	x := m.Blocks[0].acts.x.Rows(0, m.n)
 	m.dev.Gather(x, m.embed.W, m.in.ids.Rows(0, m.n))
 	m.layPrompt(x)
+	m.away.begin()
 	if m.Ladder != nil {
 		m.climb(mode)
 		return
 	}
-	for _, b := range m.Blocks {
+	for i, b := range m.Blocks {
+		m.away.use(i, i+1)
 		b.forward(mode)
 	}
 }
@@ -160,10 +162,17 @@ func (m *Model) Backward() {
 		m.in.order.grad = m.Prefix.Grad()
 	}
 	for i := len(m.Blocks) - 1; i >= lowest; i-- {
+		next := i - 1
+		if i == lowest {
+			next = -1
+		}
+		m.away.use(i, next)
 		if m.Size.Rebuild && i < len(m.Blocks)-1 {
 			m.Blocks[i].forward(rebuild)
 		}
+		m.away.bringGrads(i)
 		m.Blocks[i].backward(i == lowest && m.Prompt == nil)
+		m.away.takeGrads(i)
 	}
 	if m.ahead.Prefix > 0 {
 		m.Prefix.Backward()
@@ -171,6 +180,7 @@ func (m *Model) Backward() {
 	if m.ahead.Prompt > 0 {
 		m.promptGrad(m.scratch.d.Rows(0, m.n))
 	}
+	m.away.settle()
 	if !m.embed.D.None() {
 		m.dev.ScatterAdd(m.embed.D, m.scratch.d.Rows(0, m.n), m.in.ids.Rows(0, m.n))
 	}

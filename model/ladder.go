@@ -42,6 +42,11 @@ func (m *Model) rungs(mode mode, rung func(i int, h tensor.Tensor)) {
 	x := m.Blocks[0].acts.x.Rows(0, m.n)
 	rung(0, x)
 	for i, b := range m.Blocks[:m.Ladder.Height()] {
+		next := i + 1
+		if next == m.Ladder.Height() {
+			next = -1
+		}
+		m.away.use(i, next)
 		b.forward(mode)
 		rung(i+1, x) // one stream for all, see streamTensor
 	}

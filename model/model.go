@@ -25,6 +25,7 @@ type Size struct {
 	Weights   bool         // and every weight
 	Aside     bool         // with Grad: gradients reach the output of the last block, which is a Ladder's, and no block; these keep nothing
 	Rebuild   bool         // keep only block inputs and recompute the rest in Backward
+	Offload   bool         // weights of blocks, and their gradients, are in host memory and visit the device: see Weight.Home
 	Frozen    tensor.DType // type frozen matrices are kept in: F32 or BF16
 	LossRows  int          // rows of logits at a time; 0 for a default: 256, or more where that is below 32 MiB
 	CacheRows int          // rows of keys and values kept for Infer, with those of what is ahead of sequences; 0 for none
@@ -64,6 +65,7 @@ type Model struct {
 	norm    *Weight
 	head    Linear // its weight is the embedding when tied
 	rope    *rotary
+	away    *away // nil without Size.Offload
 
 	in      inputs
 	scratch scratch
@@ -113,6 +115,7 @@ func Build(a *tensor.Arena, c Config, s Size) (*Model, error) {
 	m.in = newInputs(a.Sub("batch"), c, s)
 	m.newScratch(a.Sub("scratch"))
 	m.newBlocks()
+	m.away = newAway(m)
 	m.loss = newLossState(a.Sub("loss"), c, s)
 	return m, a.Err()
 }
@@ -242,7 +245,9 @@ func (m *Model) AfterLoad(f func()) { m.loaded = append(m.loaded, f) }
 // ZeroGrad clears the gradients of the weights, where they have any.
 func (m *Model) ZeroGrad() {
 	for _, w := range m.weights {
-		if !w.D.None() {
+		if !w.HomeD.None() {
+			w.Zero = true
+		} else if !w.D.None() {
 			m.dev.Fill(w.D, 0)
 		}
 	}

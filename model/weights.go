@@ -18,6 +18,22 @@ type Weight struct {
 	W       tensor.Tensor // F32, or BF16 where it is frozen and Size.Frozen says so
 	D       tensor.Tensor // gradient, none unless Size.Weights
 	NoDecay bool          // a norm or a bias
+
+	// With Size.Offload the weights of blocks live in pinned host memory. W and D
+	// then are what the device has of the block that is being computed, and other
+	// blocks have them in turn. All are none without.
+	Home  tensor.Tensor // as W, in memory of the host
+	HomeD tensor.Tensor // as D; none unless Size.Weights
+	SumD  tensor.Tensor // [1] on the device: the sum of squares of HomeD
+	Zero  bool          // HomeD and SumD stand for zeros, whatever they hold
+}
+
+// place is where values are put that come from outside.
+func (w *Weight) place() tensor.Tensor {
+	if !w.Home.None() {
+		return w.Home
+	}
+	return w.W
 }
 
 // spec says what a weight is before it has memory.
@@ -26,6 +42,7 @@ type spec struct {
 	dims   []int
 	vector bool // a norm or a bias: always F32, never decayed
 	ones   bool // starts as 1 (norms)
+	block  int  // it belongs to, -1 for none
 }
 
 func (s spec) count() int64 {
@@ -39,17 +56,17 @@ func (s spec) count() int64 {
 // specs lists every weight in the order of the forward pass.
 func (c Config) specs() []spec {
 	d, q, kv := c.Dim, c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
-	out := []spec{{name: "model.embed_tokens.weight", dims: []int{c.Vocab, d}}}
+	out := []spec{{name: "model.embed_tokens.weight", dims: []int{c.Vocab, d}, block: -1}}
 	for i := range c.Layers {
 		pre := fmt.Sprintf("model.layers.%d.", i)
 		matrix := func(name string, rows, cols int, bias bool) {
-			out = append(out, spec{name: pre + name + ".weight", dims: []int{rows, cols}})
+			out = append(out, spec{name: pre + name + ".weight", dims: []int{rows, cols}, block: i})
 			if bias {
-				out = append(out, spec{name: pre + name + ".bias", dims: []int{rows}, vector: true})
+				out = append(out, spec{name: pre + name + ".bias", dims: []int{rows}, vector: true, block: i})
 			}
 		}
 		norm := func(name string, n int) {
-			out = append(out, spec{name: pre + name + ".weight", dims: []int{n}, vector: true, ones: true})
+			out = append(out, spec{name: pre + name + ".weight", dims: []int{n}, vector: true, ones: true, block: i})
 		}
 		norm("input_layernorm", d)
 		matrix("self_attn.q_proj", q, d, c.QKVBias)
@@ -65,9 +82,9 @@ func (c Config) specs() []spec {
 		matrix("mlp.up_proj", c.Hidden, d, c.MLPBias)
 		matrix("mlp.down_proj", d, c.Hidden, c.MLPBias)
 	}
-	out = append(out, spec{name: "model.norm.weight", dims: []int{d}, vector: true, ones: true})
+	out = append(out, spec{name: "model.norm.weight", dims: []int{d}, vector: true, ones: true, block: -1})
 	if !c.Tied {
-		out = append(out, spec{name: "lm_head.weight", dims: []int{c.Vocab, d}})
+		out = append(out, spec{name: "lm_head.weight", dims: []int{c.Vocab, d}, block: -1})
 	}
 	return out
 }
@@ -87,20 +104,37 @@ func (c Config) WeightShapes() []WeightShape {
 	return out
 }
 
-// newWeights allocates every weight, and its gradient if it is trained.
+// newWeights allocates every weight, and its gradient if it is trained. Offloaded
+// blocks of even and of odd number have a place on the device for each weight,
+// which the blocks share.
 func newWeights(a *tensor.Arena, c Config, s Size) []*Weight {
 	wa, ga := a.Sub("weights"), a.Sub("grads")
 	var ws []*Weight
-	for _, sp := range c.specs() {
+	specs := c.specs()
+	ofBlock := 0
+	for _, sp := range specs {
+		if sp.block == 0 {
+			ofBlock++
+		}
+	}
+	for i, sp := range specs {
 		t := tensor.F32
 		if !sp.vector && !s.Weights {
 			t = s.Frozen
 		}
-		w := &Weight{Name: sp.name, W: wa.New(sp.name, t, sp.dims...), NoDecay: sp.vector}
+		w := &Weight{Name: sp.name, NoDecay: sp.vector}
+		ws = append(ws, w)
+		if s.Offload && sp.block >= 0 {
+			w.goAway(a.Sub("host"), s, t, sp.dims)
+		}
+		if s.Offload && sp.block >= 2 {
+			w.W, w.D = ws[i-2*ofBlock].W, ws[i-2*ofBlock].D
+			continue
+		}
+		w.W = wa.New(sp.name, t, sp.dims...)
 		if s.Weights {
 			w.D = ga.New(sp.name, tensor.F32, sp.dims...)
 		}
-		ws = append(ws, w)
 	}
 	return ws
 }
@@ -169,25 +203,26 @@ func (m *Model) tellLoaded() {
 // address it; other devices get a copy of the whole tensor.
 func (m *Model) loadWeight(w *Weight, s *safetensors.Set) error {
 	info, _ := s.Info(w.Name)
-	if w.W.DType == tensor.BF16 {
-		dst := hostOr(w.W, tensor.Tensor.BFloat16)
+	to := w.place()
+	if to.DType == tensor.BF16 {
+		dst := hostOr(to, tensor.Tensor.BFloat16)
 		if err := s.ReadBF16(dst, w.Name); err != nil {
 			return err
 		}
 		if err := safetensors.CheckFiniteBF16(w.Name, dst); err != nil {
 			return fmt.Errorf("%s: %w", info.File, err)
 		}
-		m.push(w.W, tensor.Bytes(dst))
+		m.push(to, tensor.Bytes(dst))
 		return nil
 	}
-	dst := hostOr(w.W, tensor.Tensor.Float32)
+	dst := hostOr(to, tensor.Tensor.Float32)
 	if err := s.ReadF32(dst, w.Name); err != nil {
 		return err
 	}
 	if err := safetensors.CheckFinite(w.Name, dst); err != nil {
 		return fmt.Errorf("%s: %w", info.File, err)
 	}
-	m.push(w.W, tensor.Bytes(dst))
+	m.push(to, tensor.Bytes(dst))
 	return nil
 }
 
@@ -220,7 +255,7 @@ func (m *Model) Init(seed uint64) {
 			data := initialValues(m.weights[i], sp, m.Config.InitRange, rand.New(rand.NewPCG(seed, uint64(i))))
 			push.Lock()
 			defer push.Unlock()
-			m.push(m.weights[i].W, data)
+			m.push(m.weights[i].place(), data)
 		})
 	}
 	wg.Wait()
@@ -238,8 +273,9 @@ func initialValues(w *Weight, sp spec, deviation float32, r *rand.Rand) []byte {
 		}
 		value = func() float32 { return constant }
 	}
-	if w.W.DType == tensor.BF16 {
-		dst := hostOr(w.W, tensor.Tensor.BFloat16)
+	to := w.place()
+	if to.DType == tensor.BF16 {
+		dst := hostOr(to, tensor.Tensor.BFloat16)
 		var block [4096]float32
 		for i := 0; i < len(dst); i += len(block) {
 			part := dst[i:min(i+len(block), len(dst))]
@@ -250,7 +286,7 @@ func initialValues(w *Weight, sp spec, deviation float32, r *rand.Rand) []byte {
 		}
 		return tensor.Bytes(dst)
 	}
-	dst := hostOr(w.W, tensor.Tensor.Float32)
+	dst := hostOr(to, tensor.Tensor.Float32)
 	for i := range dst {
 		dst[i] = value()
 	}

@@ -21,9 +21,20 @@ type Dense struct {
 	Turned  bool          // files hold the transpose of the matrix and of its moments
 	Rate    float32       // multiplies the learning rate; 0 stands for 1
 
+	Home *Home // of a weight that only visits the device; nil for one that stays there
+
 	away    *away         // what is in host memory: see NewOffloaded; nil for nothing
 	dev     tensor.Device // nil while planning
 	changes int
+}
+
+// Home is where the weight and the gradient of a Dense live that others have to
+// make room for on the device: W and D of the Dense are then of no use but for
+// their shape.
+type Home struct {
+	W, D tensor.Tensor // F32, in host memory; D none when Fixed
+	Sum  tensor.Tensor // [1] on the device: the sum of squares of D
+	Zero *bool         // D and Sum stand for zeros; whoever fills them makes it false
 }
 
 // NewDense allocates a zeroed F32 tensor with a gradient.
@@ -57,6 +68,12 @@ func (d *Dense) Fixed() bool { return d.D.None() }
 // nothing while planning.
 func (d *Dense) Fill(x []float32) {
 	d.set()
+	if d.Home != nil {
+		if d.Home.W.Buf != nil {
+			copy(d.Home.W.Float32(), x)
+		}
+		return
+	}
 	if d.dev != nil && d.W.Buf != nil {
 		d.dev.Await(d.dev.Upload(d.W, tensor.Bytes(x)))
 	}

@@ -5,11 +5,17 @@ import (
 	"meft/tensor"
 )
 
-// away is the part of a Dense that is in host memory while its weight is used on
-// the device: what ZeRO-Offload keeps there.
+// away is the state of a Dense in host memory: what ZeRO-Offload keeps there of a
+// weight that is used on the device.
 type away struct {
-	w, m, v []float32 // the values that steps are made on, and the moments
+	w, m, v []float32 // the values that steps are made on, and the moments; no w with a Home
 	stale   bool      // w is older than the weight on the device
+}
+
+// newAway allocates the moments.
+func newAway(a *tensor.Arena, d *Dense) *away {
+	n := d.W.Len()
+	return &away{m: a.Float32(d.Name+".m", tensor.OnHost, n), v: a.Float32(d.Name+".v", tensor.OnHost, n)}
 }
 
 // pieceFloats is the most numbers of one copy: 2 MiB, at which a copy to or from
@@ -24,19 +30,12 @@ const pieceFloats = 1 << 19
 // It relies on the rules of tensor.Device's queues: a download waits for the
 // kernels before it, and After makes those behind it wait for an upload.
 type ferry struct {
-	dev    tensor.Device
-	pool   *simd.Pool // nil: the caller's thread
-	level  simd.Level
-	pieces []piece
-	slots  [2][]float32
-	down   [2]tensor.Ticket
-	up     [2]tensor.Ticket
-	busy   [2]bool // an upload from the slot is to be awaited
-
-	work struct { // what Do works on
-		w, g, m, v []float32
-		adam       simd.AdamW
-	}
+	dev                tensor.Device
+	pieces             []piece
+	slots              [2][]float32
+	down               [2]tensor.Ticket
+	up                 [2]tensor.Ticket
+	busy               [2]bool // an upload from the slot is to be awaited
 	upBytes, downBytes int64
 }
 
@@ -54,23 +53,23 @@ type piece struct {
 // the steps of Dense as well; nil is one thread.
 func NewOffloaded(a *tensor.Arena, pool *simd.Pool, set *Set, w AdamW, rate func(step int) float32) *Optimizer {
 	o := newOptimizer(a, pool, set, w, rate)
-	if len(o.dense) == 0 {
-		return o
-	}
 	a = a.Sub("optimizer")
-	f := &ferry{dev: o.dev, pool: pool, level: simd.Best()}
-	if pool != nil {
-		f.level = pool.Level()
-	}
+	f := &ferry{dev: o.dev}
 	largest := 0
 	for _, d := range o.dense {
+		if d.Home != nil {
+			continue
+		}
 		n := d.W.Len()
 		largest = max(largest, n)
-		host := func(name string) []float32 { return a.Float32(d.Name+name, tensor.OnHost, n) }
-		d.away = &away{w: host(".w"), m: host(".m"), v: host(".v"), stale: true}
+		d.away = newAway(a, d)
+		d.away.w, d.away.stale = a.Float32(d.Name+".w", tensor.OnHost, n), true
 		for from := 0; from < n; from += pieceFloats {
 			f.pieces = append(f.pieces, piece{d, from, min(from+pieceFloats, n)})
 		}
+	}
+	if largest == 0 {
+		return o
 	}
 	for i, name := range [2]string{"even", "odd"} {
 		f.slots[i] = a.Float32(name, tensor.Pinned, min(largest, pieceFloats))
@@ -79,8 +78,8 @@ func NewOffloaded(a *tensor.Arena, pool *simd.Pool, set *Set, w AdamW, rate func
 	return o
 }
 
-// step makes a step on everything.
-func (f *ferry) step(opts tensor.AdamWOpts) {
+// step makes a step on everything that has no Home.
+func (f *ferry) step(h *hand, opts tensor.AdamWOpts) {
 	for _, p := range f.pieces {
 		if p.d.away.stale {
 			f.fetch(p)
@@ -91,7 +90,7 @@ func (f *ferry) step(opts tensor.AdamWOpts) {
 			f.bring(i)
 		}
 		if i > 0 {
-			f.settle(i-1, opts)
+			f.settle(i-1, h, opts)
 		}
 	}
 }
@@ -124,12 +123,12 @@ func (f *ferry) free(i int) []float32 {
 
 // settle makes the step on a piece whose gradient was brought, and starts the
 // copy of its values to the device, from where the gradient was.
-func (f *ferry) settle(i int, opts tensor.AdamWOpts) {
+func (f *ferry) settle(i int, h *hand, opts tensor.AdamWOpts) {
 	p := f.pieces[i]
 	f.dev.Await(f.down[i%2])
 	slot, a := f.slots[i%2][:p.to-p.from], p.d.away
 	if !p.d.Still {
-		f.adamw(a.w[p.from:p.to], slot, a.m[p.from:p.to], a.v[p.from:p.to], p.d.own(opts))
+		h.adamw(a.w[p.from:p.to], slot, a.m[p.from:p.to], a.v[p.from:p.to], p.d.own(opts))
 	}
 	copy(slot, a.w[p.from:p.to])
 	f.up[i%2] = f.dev.Upload(flat(p.d.W, p), tensor.Bytes(slot))
@@ -152,26 +151,50 @@ func (d *Dense) own(opts tensor.AdamWOpts) tensor.AdamWOpts {
 	return opts
 }
 
-// shareFloats is what a thread takes of a piece at a time.
+// hand makes steps of Dense on the host, on all threads.
+type hand struct {
+	pool  *simd.Pool // nil: the caller's thread
+	level simd.Level
+
+	w, g, m, v []float32 // what Do works on
+	adam       simd.AdamW
+}
+
+func newHand(pool *simd.Pool) hand {
+	if pool == nil {
+		return hand{level: simd.Best()}
+	}
+	return hand{pool: pool, level: pool.Level()}
+}
+
+// home makes the step of a Dense that lives on the host, where its values and its
+// gradient are.
+func (h *hand) home(d *Dense, opts tensor.AdamWOpts) {
+	g := d.Home.D.Float32()
+	if *d.Home.Zero {
+		clear(g)
+	}
+	h.adamw(d.Home.W.Float32(), g, d.away.m, d.away.v, d.own(opts))
+}
+
+// shareFloats is what a thread takes at a time.
 const shareFloats = 1 << 13
 
-// adamw makes the step on all threads. No number depends on another, so the cuts
-// show in no bit.
-func (f *ferry) adamw(w, g, m, v []float32, opts tensor.AdamWOpts) {
-	f.work.w, f.work.g, f.work.m, f.work.v, f.work.adam = w, g, m, v, scalars(opts)
+// adamw makes a step. No number depends on another, so the cuts show in no bit.
+func (h *hand) adamw(w, g, m, v []float32, opts tensor.AdamWOpts) {
+	h.w, h.g, h.m, h.v, h.adam = w, g, m, v, scalars(opts)
 	n := (len(w) + shareFloats - 1) / shareFloats
-	if f.pool != nil {
-		f.pool.Run(n, f)
+	if h.pool != nil {
+		h.pool.Run(n, h)
 		return
 	}
 	for i := range n {
-		f.Do(i, 0)
+		h.Do(i, 0)
 	}
 }
 
-// Do makes the step on share i of a piece.
-func (f *ferry) Do(i, _ int) {
-	k := &f.work
-	from, to := i*shareFloats, min((i+1)*shareFloats, len(k.w))
-	f.level.AdamW(k.w[from:to], k.g[from:to], k.m[from:to], k.v[from:to], &k.adam)
+// Do makes the step on share i.
+func (h *hand) Do(i, _ int) {
+	from, to := i*shareFloats, min((i+1)*shareFloats, len(h.w))
+	h.level.AdamW(h.w[from:to], h.g[from:to], h.m[from:to], h.v[from:to], &h.adam)
 }

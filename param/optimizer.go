@@ -20,10 +20,11 @@ type Optimizer struct {
 	sums   tensor.Tensor // [len(dense)] sums of squares of the gradients
 	host   []float32     // pinned copy of sums
 	ferry  *ferry        // nil with the moments of Dense on the device
+	hand   hand          // for steps of Dense on the host
 }
 
 // NewOptimizer makes the optimizer of what is trained in set, with the moments
-// of every Dense beside it on the device; fixed members are left alone. a may be
+// of every Dense where its weight lives; fixed members are left alone. a may be
 // planning. rate is the learning rate by step, a pure function (see Schedule).
 // pool is for the work on tables; nil leaves each table the pool it was made
 // with. It panics on a set with nothing to train.
@@ -31,15 +32,18 @@ func NewOptimizer(a *tensor.Arena, pool *simd.Pool, set *Set, w AdamW, rate func
 	o := newOptimizer(a, pool, set, w, rate)
 	a = a.Sub("optimizer")
 	for _, d := range o.dense {
+		if d.Home != nil {
+			continue
+		}
 		dims := d.W.Dims[:d.W.Rank]
 		d.M, d.V = a.New(d.Name+".m", tensor.F32, dims...), a.New(d.Name+".v", tensor.F32, dims...)
 	}
 	return o
 }
 
-// newOptimizer has no moments of Dense.
+// newOptimizer has no moments but of what lives on the host.
 func newOptimizer(a *tensor.Arena, pool *simd.Pool, set *Set, w AdamW, rate func(step int) float32) *Optimizer {
-	o := &Optimizer{dev: a.Device(), adamw: w, rate: rate}
+	o := &Optimizer{dev: a.Device(), adamw: w, rate: rate, hand: newHand(pool)}
 	for _, d := range set.Dense {
 		if !d.Fixed() {
 			o.dense = append(o.dense, d)
@@ -62,6 +66,11 @@ func newOptimizer(a *tensor.Arena, pool *simd.Pool, set *Set, w AdamW, rate func
 		o.sums = a.New("optimizer.norms", tensor.F32, n)
 		o.host = a.Float32("optimizer.norms.host", tensor.Pinned, n)
 	}
+	for _, d := range o.dense {
+		if d.Home != nil {
+			d.away = newAway(a.Sub("optimizer"), d)
+		}
+	}
 	return o
 }
 
@@ -73,7 +82,14 @@ func (o *Optimizer) Rate(step int) float32 { return o.rate(step) }
 // returned as it is.
 func (o *Optimizer) Norm() (float64, error) {
 	for i, d := range o.dense {
-		o.dev.SumSquares(o.sums.Rows(i, i+1), d.D)
+		switch sum := o.sums.Rows(i, i+1); {
+		case d.Home == nil:
+			o.dev.SumSquares(sum, d.D)
+		case *d.Home.Zero:
+			o.dev.Fill(sum, 0)
+		default:
+			o.dev.Convert(sum, d.Home.Sum)
+		}
 	}
 	sum := 0.0
 	if len(o.dense) > 0 {
@@ -92,19 +108,20 @@ func (o *Optimizer) Norm() (float64, error) {
 // clipScale. They stay as they are until ZeroGrad.
 func (o *Optimizer) Step(step int, clipScale float32) {
 	opts := o.adamw.opts(step, o.rate(step), clipScale)
-	if o.ferry != nil {
-		o.ferry.step(opts)
-	} else {
-		for _, d := range o.dense {
-			if !d.Still {
-				o.dev.AdamW(d.W, d.D, d.M, d.V, d.own(opts))
-			}
-		}
-	}
 	for _, d := range o.dense {
-		if !d.Still {
-			d.changes++
+		if d.Still {
+			continue
 		}
+		switch {
+		case d.Home != nil:
+			o.hand.home(d, opts)
+		case d.away == nil:
+			o.dev.AdamW(d.W, d.D, d.M, d.V, d.own(opts))
+		}
+		d.changes++
+	}
+	if o.ferry != nil {
+		o.ferry.step(&o.hand, opts)
 	}
 	for _, t := range o.tables {
 		t.Step(step, o.adamw, o.rate, clipScale)
@@ -123,7 +140,11 @@ func (o *Optimizer) Moved() (up, down int64) {
 // ZeroGrad clears all gradients.
 func (o *Optimizer) ZeroGrad() {
 	for _, d := range o.dense {
-		o.dev.Fill(d.D, 0)
+		if d.Home != nil {
+			*d.Home.Zero = true
+		} else {
+			o.dev.Fill(d.D, 0)
+		}
 	}
 	for _, t := range o.tables {
 		t.ZeroGrad()

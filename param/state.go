@@ -157,6 +157,9 @@ func (s *Set) Weights() []Blob {
 	for _, d := range s.Dense {
 		b := d.blob("", d.W)
 		b.dense = d
+		if d.Home != nil && d.Home.W.Buf != nil {
+			b.host = tensor.Bytes(d.Home.W.Float32())
+		}
 		out = append(out, b)
 	}
 	for _, t := range s.Tables {

@@ -171,6 +171,21 @@ func (a *Arena) alloc(name string, bytes int64, p Pool) Buffer {
 	return b
 }
 
+// Host allocates a zeroed tensor in any pool but OnDevice, for what visits the
+// device: it has Buf.Host(), and no kernel takes it. Overlays do not apply.
+func (a *Arena) Host(name string, p Pool, t DType, dims ...int) Tensor {
+	if p == OnDevice {
+		panic("tensor: host tensor in device memory: " + name)
+	}
+	x := Tensor{DType: t}
+	x.setDims(dims)
+	bytes := max(align, (x.Bytes()+align-1)&^(align-1))
+	e := Entry{Name: a.prefix + name, Pool: p, DType: t, Dims: append([]int(nil), dims...), Bytes: bytes}
+	a.ledger.add(e)
+	x.Buf = a.alloc(e.Name, bytes, p)
+	return x
+}
+
 // Float32 allocates n zeroed floats of any pool but OnDevice, nil while
 // planning or after a failure. Overlays do not apply to host memory.
 func (a *Arena) Float32(name string, p Pool, n int) []float32 {
@@ -193,15 +208,8 @@ func (a *Arena) Uint8(name string, p Pool, n int) []uint8 {
 }
 
 func hostSlice[E any](a *Arena, name string, p Pool, t DType, n int, view func(Tensor) []E) []E {
-	if p == OnDevice {
-		panic("tensor: host slice in device memory: " + name)
-	}
-	x := Tensor{DType: t}
-	x.setDims([]int{n})
-	bytes := max(align, (x.Bytes()+align-1)&^(align-1))
-	e := Entry{Name: a.prefix + name, Pool: p, DType: t, Dims: []int{n}, Bytes: bytes}
-	a.ledger.add(e)
-	if x.Buf = a.alloc(e.Name, bytes, p); x.Buf == nil {
+	x := a.Host(name, p, t, n)
+	if x.Buf == nil {
 		return nil
 	}
 	return view(x)

@@ -87,7 +87,7 @@ type Step struct {
 	LoadEntropy               float64 `json:"load_entropy,omitempty"`    // of the experts' shares of the tokens, in shares of its highest value
 	DroppedTokens             int64   `json:"dropped_tokens,omitempty"`  // that found their expert full, summed over blocks
 	AuxiliaryLoss             float64 `json:"auxiliary_loss,omitempty"`  // of the router, summed over blocks; no part of Loss
-	BytesToDevice             int64   `json:"bytes_to_device,omitempty"` // copied by the method and the optimizer
+	BytesToDevice             int64   `json:"bytes_to_device,omitempty"` // copied by the method, the optimizer and offloaded blocks
 	BytesToHost               int64   `json:"bytes_to_host,omitempty"`
 	DeviceBytes               int64   `json:"device_bytes"` // allocated
 	HostBytes                 int64   `json:"host_bytes"`   // allocated, pinned memory included

@@ -16,7 +16,7 @@ func (t *Trainer) step(ctx context.Context) error {
 	start := time.Now()
 	step := t.state.Step // made so far, and the number of this one from 0
 	t.Optimizer.ZeroGrad()
-	up, down := t.Optimizer.Moved()
+	up, down := t.moved()
 	if t.Reporter != nil {
 		t.Reporter.ResetTraffic()
 	}
@@ -65,11 +65,18 @@ func (t *Trainer) step(ctx context.Context) error {
 		e.RowsTouched, e.UnionShare, e.BytesToDevice, e.BytesToHost = r.RowsTouched, r.UnionShare(), r.UpBytes, r.DownBytes
 		e.DeadNeurons, e.DroppedTokens, e.AuxiliaryLoss, e.LoadMax, e.LoadEntropy = r.Dead, r.Dropped, r.Auxiliary, r.LoadMax, r.LoadEntropy
 	}
-	nowUp, nowDown := t.Optimizer.Moved()
+	nowUp, nowDown := t.moved()
 	e.BytesToDevice += nowUp - up
 	e.BytesToHost += nowDown - down
 	t.Observe(e)
 	return nil
+}
+
+// moved is what model and optimizer have copied so far, in bytes.
+func (t *Trainer) moved() (up, down int64) {
+	up, down = t.Optimizer.Moved()
+	u, d := t.Model.Moved()
+	return up + u, down + d
 }
 
 // gradients runs the micro-batches of a step and returns the mean loss of its
