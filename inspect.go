@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"sort"
 	"strings"
 
+	"meft/gguf"
 	"meft/model"
 	"meft/safetensors"
 	"meft/task"
@@ -18,7 +20,7 @@ import (
 // Inspection is what a path turned out to be.
 type Inspection struct {
 	Path    string          `json:"path"`
-	Kind    string          `json:"kind"` // model, adapter, checkpoint, run, safetensors or data
+	Kind    string          `json:"kind"` // model, adapter, checkpoint, run, safetensors, gguf or data
 	Fields  []Field         `json:"fields"`
 	Tensors []InspectTensor `json:"tensors,omitempty"`
 }
@@ -41,8 +43,8 @@ func (in *Inspection) add(name string, value any) {
 	in.Fields = append(in.Fields, Field{name, value})
 }
 
-// Inspect says what a model, adapter, checkpoint, run, safetensors or data file
-// is.
+// Inspect says what a model, adapter, checkpoint, run, safetensors, GGUF or data
+// file is.
 func Inspect(path string) (*Inspection, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -54,6 +56,9 @@ func Inspect(path string) (*Inspection, error) {
 	case !info.IsDir() && strings.HasSuffix(path, ".safetensors"):
 		in.Kind = "safetensors"
 		return in, in.tensors(path)
+	case !info.IsDir() && strings.HasSuffix(path, ".gguf"):
+		in.Kind = "gguf"
+		return in, in.gguf(path)
 	case !info.IsDir():
 		return in, in.data(path)
 	case has("trainer_state.json"):
@@ -90,6 +95,34 @@ func (in *Inspection) tensors(path string) error {
 	if m := set.Metadata(); len(m) > 0 {
 		in.add("metadata", m)
 	}
+	return nil
+}
+
+// gguf lists the keys of a file; of long lists it says how long they are.
+func (in *Inspection) gguf(path string) error {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	types := map[string]int64{}
+	var parameters int64
+	for _, t := range f.Tensors {
+		in.Tensors = append(in.Tensors, InspectTensor{t.Name, t.Type.String(), t.Shape, filepath.Base(path)})
+		types[t.Type.String()]++
+		parameters += int64(t.Len())
+	}
+	in.add("version", f.Version)
+	for _, kv := range f.Keys {
+		if v := reflect.ValueOf(kv.Value); v.Kind() == reflect.Slice && v.Len() > 8 {
+			in.add(kv.Key, fmt.Sprintf("%d values", v.Len()))
+		} else {
+			in.add(kv.Key, kv.Value)
+		}
+	}
+	in.add("tensors", len(in.Tensors))
+	in.add("parameters", parameters)
+	in.add("dtypes", types)
 	return nil
 }
 

@@ -29,9 +29,7 @@ const (
 	RouteProductKey = "product-key"
 )
 
-// GateAuto is the gate that a router goes with: the one it was published with,
-// but for product keys the logit, which teaches more than the softmax over the
-// kept.
+// GateAuto is the gate that the router was published with.
 const GateAuto = "auto"
 
 // gate is meft_gate, or what auto stands for.
@@ -41,7 +39,7 @@ func (f *MEFT) gate() string {
 		return f.Gate
 	case f.Router == RouteStable:
 		return gateSigmoid
-	case f.Router == RouteSwitch:
+	case f.Router == RouteSwitch || f.Router == RouteProductKey:
 		return GateSoftmax
 	}
 	return GateLogit

@@ -73,6 +73,18 @@ func (c Config) frequencies(length int) []float64 {
 	return fs
 }
 
+// RopeFactors are the numbers, HeadDim/2 of them, by which scaling of kind llama3
+// divides the rotary frequencies.
+func (c Config) RopeFactors() []float32 {
+	plain := c
+	plain.Scaling = Scaling{}
+	factors := make([]float32, c.HeadDim/2)
+	for j, f := range c.frequencies(c.MaxPositions) {
+		factors[j] = float32(plain.frequencies(c.MaxPositions)[j] / f)
+	}
+	return factors
+}
+
 // llama3 is Llama 3.1's rule: waves longer than the original context over Low
 // are stretched by the factor, those shorter than it over High stay, and those
 // between are blended.

@@ -17,6 +17,13 @@ type sink interface {
 	Close() error
 }
 
+// Replace puts what fill writes at path, whole or not at all, and synced to disk:
+// it is written under a temporary name in the same folder and renamed. On any
+// failure an older file at path is as before.
+func Replace(path string, fill func(io.Writer) error) error {
+	return replaceFile(path, createFile, fill)
+}
+
 // replaceFile puts what fill writes at path, whole or not at all. A reader sees
 // the old file or the new one; after a power cut, too, since the data is on disk
 // before the rename.

@@ -45,6 +45,7 @@ func (d *document) build() (*Tokenizer, error) {
 	}
 	d.fillModel(t)
 	d.fillAdded(t)
+	t.layout, t.scores = d.layout(), d.scores
 	return t, nil
 }
 

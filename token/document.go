@@ -35,7 +35,8 @@ type document struct {
 	vocab  map[string]int32
 	merges []merge
 
-	bos, eos, pad int32 // what the file itself says, -1 for nothing
+	bos, eos, pad int32     // what the file itself says, -1 for nothing
+	scores        []float32 // by id, of a SentencePiece model
 }
 
 type model struct {

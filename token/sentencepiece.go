@@ -171,6 +171,7 @@ func (d *document) setPieces(m *spModel) error {
 	var order []int32
 	for i, p := range m.pieces {
 		id := int32(i)
+		d.scores = append(d.scores, p.score)
 		if first, again := d.vocab[p.text]; again {
 			faults.add("piece %q has ids %d and %d", p.text, first, id)
 		}

@@ -34,6 +34,9 @@ type Tokenizer struct {
 	stops         []int32
 	chat          string
 	hash          func() string
+
+	layout layout    // of the document it was built from
+	scores []float32 // by id, of a SentencePiece model; else nil
 }
 
 // Encode returns the ids of text. Spellings of added tokens in the text become
