@@ -122,7 +122,7 @@ func (f *folded) openAdapter(given string, other bool) error {
 	}
 	fold, err := folder.Fold(f.stored, f.adapter)
 	if err != nil {
-		return fmt.Errorf("%s: %w; load it as it is with --adapter", dir, err)
+		return fmt.Errorf("%s: %w. Load it as it is with --adapter", dir, err)
 	}
 	f.method, f.fold = m, *fold
 	if fold.Neurons > 0 {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"meft/model"
 	"meft/safetensors"
 )
 
@@ -58,7 +59,12 @@ func TestMergedModelIsModelAndAdapter(t *testing.T) {
 		{"lora", nil, 14},
 		{"lora", map[string]string{"use_dora": "true", "lora_target": "q_proj,down_proj,lm_head", "lora_r": "3"}, 5},
 		{"lora", map[string]string{"use_rslora": "true", "lora_r": "9", "lora_target": "q_proj,down_proj", "lora_layers": "1"}, 2},
+		{"lora", map[string]string{"use_dora": "true"}, 14},
+		{"lora", map[string]string{"lora_target": "lm_head,v_proj"}, 3},
 		{"full", nil, 0},
+		{"parallel", map[string]string{"parallel_activation": "swiglu", "learning_rate": "0.1"}, 6},
+		{"parallel", map[string]string{"parallel_activation": "swiglu", "parallel_layers": "1", "learning_rate": "0.1"}, 6},
+		{"meft", map[string]string{"meft_activation": "swiglu", "meft_gate": "none", "meft_top_k": "96", "meft_experts": "1", "meft_probe": "1"}, 6},
 	} {
 		run, out, r := merged(t, c.method, c.settings, nil)
 		tuned := SessionOptions{Model: run.Model, Adapter: run.OutputDir}
@@ -82,6 +88,31 @@ func TestMergedModelIsModelAndAdapter(t *testing.T) {
 			t.Errorf("%s is not the model's", tokenizer)
 		}
 	}
+}
+
+// Neurons that a token leaves out in training it uses in the merged model: the
+// result says so and measures it. Layers get as many columns as the widest needs,
+// up to a multiple of 32.
+func TestMergedTopKSaysItsGap(t *testing.T) {
+	run, out, r := merged(t, "meft", map[string]string{"meft_activation": "swiglu", "meft_gate": "none", "meft_layers": "0"}, nil)
+	if !strings.Contains(r.Gap, "all 96") || !strings.Contains(r.Gap, "the 5 ") || r.Intermediate != 128 || r.Neurons != 104 {
+		t.Errorf("merge says %+v", *r)
+	}
+	if r.Difference == nil || r.Difference.MaxAbs < 1e-4 {
+		t.Errorf("the difference is %+v: this test has tested little", r.Difference)
+	}
+	c, err := model.ReadConfig(out)
+	if err != nil || c.Hidden != 128 {
+		t.Errorf("intermediate_size %d, %v", c.Hidden, err)
+	}
+	if far := farFrom(t, SessionOptions{Model: run.Model, Adapter: run.OutputDir}, SessionOptions{Model: out}); far == 0 {
+		t.Error("the merged model leaves neurons out, too")
+	}
+	gated := newRun(t, "meft")
+	gated.MaxSteps, gated.SaveStrategy, gated.Settings["meft_activation"] = 1, "no", "swiglu"
+	mustTrain(t, gated)
+	_, err = Merge(t.Context(), MergeOptions{Model: gated.Model, Adapter: gated.OutputDir, Output: filepath.Join(t.TempDir(), "out")})
+	mustSay(t, err, "meft_gate", "none would fold")
 }
 
 // The measured difference is that of the logits: against a model of other
@@ -192,7 +223,7 @@ func TestAdaptersThatDoNotFoldAreRefusedWithTheReason(t *testing.T) {
 		mustTrain(t, c)
 		out := filepath.Join(t.TempDir(), "out")
 		_, err := Merge(t.Context(), MergeOptions{Model: c.Model, Adapter: c.OutputDir, Output: out})
-		mustSay(t, err, method, "does not fold", "neurons", "--adapter")
+		mustSay(t, err, method, "does not fold", "swiglu", "--adapter")
 		if exists(out) {
 			t.Errorf("%s: something was written", method)
 		}

@@ -114,3 +114,48 @@ func (l *LoRA) fold(w []float32, a *safetensors.Set, layer string) error {
 	})
 	return nil
 }
+
+// addNeurons makes a Fold of gated neurons beside the feed-forward layers of some
+// blocks, from tensors .gate, .key and .value: silu(g_i·h) (k_i·h) v_i is what a
+// row of gate_proj, a row of up_proj and a column of down_proj compute.
+func addNeurons(blocks []int, neurons int, a *safetensors.Set) *Fold {
+	f := &Fold{FFN: map[int]FFNeurons{}, Neurons: neurons}
+	for _, i := range blocks {
+		part := func(name string) func() ([]float32, error) {
+			return func() ([]float32, error) {
+				rows, _, _, err := readMatrix(a, blockName(i)+name)
+				return rows, err
+			}
+		}
+		f.FFN[i] = FFNeurons{Gate: part(".gate"), Up: part(".key"), Down: part(".value")}
+	}
+	return f
+}
+
+// Fold adds gated neurons to the feed-forward layers. Others have no place there.
+func (p *Parallel) Fold(c model.Config, a *safetensors.Set) (*Fold, error) {
+	if p.Activation != SwiGLU {
+		return nil, fmt.Errorf("an adapter with parallel_activation %s does not fold: a feed-forward layer of the model has gated neurons, one with %s would fold", p.Activation, SwiGLU)
+	}
+	blocks, err := parseLayers("parallel_layers", p.Layers, c.Layers)
+	return addNeurons(blocks, p.Bottleneck, a), err
+}
+
+// Fold adds gated neurons to the feed-forward layers, where each token then uses
+// all of them. Neurons whose scores are multiplied by a router's have no place
+// there.
+func (f *MEFT) Fold(c model.Config, a *safetensors.Set) (*Fold, error) {
+	if f.Activation != SwiGLU {
+		return nil, fmt.Errorf("an adapter with meft_activation %s does not fold: a feed-forward layer of the model has gated neurons, one with %s and meft_gate %s would fold", f.Activation, SwiGLU, GateNone)
+	}
+	s := f.sizes(&model.Model{Config: c, Size: model.Size{Rows: 1}})
+	if s.gated() {
+		return nil, fmt.Errorf("an adapter with meft_gate %s does not fold: the router's part in a neuron's score has no place in a feed-forward layer, one with meft_gate %s would fold", f.Gate, GateNone)
+	}
+	blocks, err := parseLayers("meft_layers", f.Layers, c.Layers)
+	fold := addNeurons(blocks, f.Neurons, a)
+	if s.top < s.m {
+		fold.Gap = fmt.Sprintf("the merged model uses all %d neurons of a layer for each token, the adapter only the %d it keeps", s.m, s.top)
+	}
+	return fold, err
+}

@@ -55,14 +55,14 @@ type MEFT struct {
 	TopK       int        `json:"meft_top_k" help:"neurons K that a token keeps" alias:"gpu_topk"`                          // K, neurons kept by a token, or all of the probed experts where they have fewer
 	Experts    int        `json:"meft_experts" help:"experts N the neurons are divided among; 0 for 4 times the root of M"` // N; 0 for ceil(4·sqrt(M)). No expert is empty: N is lowered where M/N does not come out
 	Router     string     `json:"meft_router" help:"how a token comes to its neurons: key-experts, exact (all are scored), switch (one expert; softmax gate, balance loss, capacity), stable (one expert, learned, then by the token alone) or product-key" choices:"key-experts,exact,switch,stable,product-key"`
-	Probe      int        `json:"meft_probe" help:"experts P whose neurons a token looks through" alias:"n_probe"`                                                                                                                                   // P, experts probed by a token, or all where there are fewer
-	Gate       string     `json:"meft_gate" help:"what a neuron's score is multiplied by: logit (of the router; it learns), none, softmax, or auto: softmax for switch, sigmoid for stable, logit for the others" choices:"auto,logit,none,softmax"` // w: logit, none or softmax
-	Share      string     `json:"meft_share" help:"token: a token uses the neurons it picked; union: all that the batch picked" choices:"token,union"`                                                                                               // token or union
-	Layers     string     `json:"meft_layers" help:"blocks with an adapter: all, 8-15 or 0,3,5"`                                                                                                                                                     // all, 8-15 or 0,3,5
-	Idle       param.Idle `json:"meft_idle" help:"what a step does to rows that no token picked: lazy (rest), dense (move on by momentum), replay (catch up at the next touch)" choices:"lazy,dense,replay"`                                         // what a step does to rows without gradient: lazy, dense or replay
-	Buffer     int        `json:"meft_buffer" help:"rows of a layer on the device at once; 0 for as many as needed, up to 4096. Fewer cost time, not exactness"`                                                                                     // rows on the device at once; 0 for at most 4096. Fewer than needed costs time, not exactness
-	Activation string     `json:"meft_activation" help:"of a neuron: relu, or swiglu (gated, as the columns of the base model's feed-forward layer)" choices:"relu,swiglu"`                                                                          // relu or swiglu
-	FrozenKeys bool       `json:"meft_frozen_keys" help:"train only the values: keys and router stay as they began"`                                                                                                                                 // only values are trained; router and keys stand still
+	Probe      int        `json:"meft_probe" help:"experts P whose neurons a token looks through" alias:"n_probe"`                                                                                                                               // P, experts probed by a token, or all where there are fewer
+	Gate       string     `json:"meft_gate" help:"what a neuron's score is multiplied by: logit (of the router; it learns), none, softmax, or auto: softmax for switch and product-key, logit for the others" choices:"auto,logit,none,softmax"` // w: logit, none or softmax
+	Share      string     `json:"meft_share" help:"token: a token uses the neurons it picked; union: all that the batch picked" choices:"token,union"`                                                                                           // token or union
+	Layers     string     `json:"meft_layers" help:"blocks with an adapter: all, 8-15 or 0,3,5"`                                                                                                                                                 // all, 8-15 or 0,3,5
+	Idle       param.Idle `json:"meft_idle" help:"what a step does to rows that no token picked: lazy (rest), dense (move on by momentum), replay (catch up at the next touch)" choices:"lazy,dense,replay"`                                     // what a step does to rows without gradient: lazy, dense or replay
+	Buffer     int        `json:"meft_buffer" help:"rows of a layer on the device at once; 0 for as many as needed, up to 4096. Fewer cost time, not exactness"`                                                                                 // rows on the device at once; 0 for at most 4096. Fewer than needed costs time, not exactness
+	Activation string     `json:"meft_activation" help:"of a neuron: relu, or swiglu (gated, as the columns of the base model's feed-forward layer)" choices:"relu,swiglu"`                                                                      // relu or swiglu
+	FrozenKeys bool       `json:"meft_frozen_keys" help:"train only the values: keys and router stay as they began"`                                                                                                                             // only values are trained; router and keys stand still
 
 	Balance     float64 `json:"meft_balance_loss" help:"weight of the auxiliary loss that evens out the experts of router switch"` // α of balance.go
 	StableShare float64 `json:"meft_stable_share" help:"share of the steps in which router stable learns routes"`
@@ -80,7 +80,7 @@ type MEFT struct {
 func (*MEFT) About() About {
 	return About{Summary: "a wide sparse adapter beside each feed-forward layer, in host memory; the neurons that fire visit the device",
 		Source: "Hao et al. 2024, ACL 2024, https://arxiv.org/abs/2406.04984", Rate: 1e-4, PEFT: "MEFT",
-		Merges: "no: a feed-forward layer of the model has no neurons of its kind, one product with a ReLU"}
+		Merges: "with meft_activation swiglu and meft_gate none; exactly where meft_top_k is meft_neurons, else with the gap measured"}
 }
 
 // Reach is ToInputs.

@@ -34,7 +34,7 @@ const keyDeviation = 0.02
 // About names the rate of MEFT's paper for its dense baseline, section 4.3.
 func (*Parallel) About() About {
 	return About{Summary: "a dense adapter beside each feed-forward layer, on the device", Source: "He et al. 2022, https://arxiv.org/abs/2110.04366", Rate: 1e-4, PEFT: "PARALLEL_ADAPTER",
-		Merges: "no: a feed-forward layer of the model has no neurons of its kind, one product with an activation"}
+		Merges: "exactly with parallel_activation swiglu"}
 }
 
 // Reach is ToInputs.
