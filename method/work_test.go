@@ -34,6 +34,13 @@ func TestWorkOfAStepIsThatCountedByHand(t *testing.T) {
 			Work{2 * 8 * (scores + 16*12*16*24 + router), 2 * (2*hit*(1024+256) + 96*16*32)}},
 		"union": {func(f *MEFT) { f.Share = "union" }, 1,
 			Work{2 * 4 * (scores + 14*16*hit + router + 4*16*8), 2 * hit * (1024 + 512 + 1024)}},
+		// Sums of 8 by 8 sub-keys with (i+1)(j+1) ≤ 24: 8+8+8+6+4+4+3+3. Random picks
+		// of 4 tokens times 0.4 are below the 24 of one.
+		"product keys": {func(f *MEFT) { f.Router, f.Neurons, f.Experts = RouteProductKey, 64, 0 }, 1,
+			Work{2 * 4 * (kept + 8*(4*16+2*400) + 44*2000 + 8*16*8), 2 * 24 * (2*16*4*8 + 32*4*4 + 32*32)}},
+		// 96·(1 - (7/8)^4) = 39.7265625
+		"switch": {func(f *MEFT) { f.Router, f.TopK = RouteSwitch, 12 }, 1,
+			Work{2 * 4 * (12*(3*2*16+2000) + 16*14*16*12 + 8*(2*16+400+1000) + 4*16*8), 2 * 0.4 * 39.7265625 * (2*16*4*8 + 32*4*4 + 32*32)}},
 		"swiglu": {func(f *MEFT) { f.Activation = SwiGLU }, 1,
 			Work{2 * 4 * (scores + 16*22*16*24 + router + 4*16*3), 2 * hit * (3*16*4*8 + 48*4*4 + 48*32)}},
 		"all of one expert": {func(f *MEFT) { f.Neurons, f.TopK, f.Experts, f.Probe, f.Gate, f.Layers = 8, 8, 1, 1, "none", "1" }, 1,
