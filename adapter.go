@@ -56,6 +56,9 @@ func saveAdapter(dir string, b *base, m method.Method, name string, tok *token.T
 	if l, ok := m.(*method.LoRA); ok {
 		return savePEFT(dir, b, l, set)
 	}
+	if s, ok := m.(*method.SHiRA); ok {
+		return saveSHiRA(dir, b, s, set)
+	}
 	settings, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -182,6 +185,15 @@ func readAdapterConfig(dir string) (*adapterConfig, method.Method, error) {
 		c.Settings, err = json.Marshal(l)
 		return &c, l, err
 	}
+	if c.PeftType == "SHIRA" {
+		s, err := readSHiRA(data)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", path, err)
+		}
+		c.Method = "shira"
+		c.Settings, err = json.Marshal(s)
+		return &c, s, err
+	}
 	if m, ok := method.All()[c.Method]; !ok || m.About().PEFT == "" || m.About().PEFT != c.PeftType {
 		return nil, nil, fmt.Errorf("%s: peft_type %q, method %q; wanted one of %s, with its method", path, c.PeftType, c.Method, strings.Join(method.PEFTTypes(), ", "))
 	}
@@ -218,6 +230,9 @@ func loadAdapter(dir string, set *param.Set) error {
 // number. Tables may be as large as host memory and are looked at piece by piece.
 func checkFinite(path string, set *param.Set) error {
 	for _, b := range set.Weights() {
+		if b.DType == tensor.I32 {
+			continue
+		}
 		n := b.Bytes() / 4
 		if b.OfTable() {
 			n = min(n, 1<<18)

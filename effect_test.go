@@ -59,6 +59,7 @@ func effects() map[string]effect {
 		"meft_share":           {value: "union"}, "meft_layers": {value: "1"}, "meft_idle": {value: "dense"}, "meft_buffer": {value: "20"},
 		"meft_activation": {value: "swiglu"}, "adapter_activation": {value: "swiglu"}, "meft_frozen_keys": {value: "true"},
 		"meft_master": {value: "split"}, "meft_moments": {value: "8bit"},
+		"shira_r": {with: "method=shira", value: "3"}, "shira_target": {with: "method=shira", value: "q_proj,down_proj"},
 		"lora_r": {with: "method=lora", value: "3"}, "lora_alpha": {with: "method=lora", value: "5"}, "lora_dropout": {with: "method=lora", value: "0.2"},
 		"lora_target": {with: "method=lora", value: "q_proj,down_proj"}, "use_rslora": {with: "method=lora", value: "true"}, "lora_layers": {with: "method=lora", value: "1"},
 		"use_dora": {with: "method=lora", value: "true"}, "loraplus_lr_ratio": {with: "method=lora", value: "4"}, "init_lora_weights": {with: "method=lora", value: "gaussian"},

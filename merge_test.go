@@ -61,6 +61,7 @@ func TestMergedModelIsModelAndAdapter(t *testing.T) {
 		{"lora", map[string]string{"use_rslora": "true", "lora_r": "9", "lora_target": "q_proj,down_proj", "lora_layers": "1"}, 2},
 		{"lora", map[string]string{"use_dora": "true"}, 14},
 		{"lora", map[string]string{"lora_target": "lm_head,v_proj"}, 3},
+		{"shira", map[string]string{"shira_target": "q_proj,down_proj,lm_head"}, 5},
 		{"full", nil, 0},
 		{"parallel", map[string]string{"parallel_activation": "swiglu", "learning_rate": "0.1"}, 6},
 		{"parallel", map[string]string{"parallel_activation": "swiglu", "parallel_layers": "1", "learning_rate": "0.1"}, 6},

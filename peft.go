@@ -146,7 +146,7 @@ func checkPEFT(data []byte) error {
 // empty are the values that ask for nothing.
 func empty() []string { return []string{"null", "false", "{}", "[]"} }
 
-// peftValues are the values that keys of PEFT's LoRA may have here, as JSON; nil
+// peftValues are the values that keys of PEFT's LoRA and SHiRA may have here, as JSON; nil
 // for any. Other keys have to be empty.
 func peftValues() map[string][]string {
 	return map[string][]string{
@@ -158,7 +158,8 @@ func peftValues() map[string][]string {
 		// Other ways to begin (PiSSA, OLoRA, LoftQ, CorDA) change the base model too.
 		"init_lora_weights": {"true", "false", `"gaussian"`, `"eva"`, `"orthogonal"`},
 		"bias":              {`"none"`},
-		"task_type":         {`"CAUSAL_LM"`, "null"},
-		"layers_pattern":    {"null", "[]", `"layers"`, `["layers"]`},
+		"random_seed":       nil, "mask_type": {`"random"`},
+		"task_type":      {`"CAUSAL_LM"`, "null"},
+		"layers_pattern": {"null", "[]", `"layers"`, `["layers"]`},
 	}
 }

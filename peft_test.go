@@ -462,3 +462,20 @@ func TestLoRAOfPEFTIsInspected(t *testing.T) {
 		}
 	}
 }
+
+// dataOf is where the data of a tensor begins in a safetensors file.
+func dataOf(t *testing.T, data []byte, name string) int {
+	t.Helper()
+	var head map[string]json.RawMessage
+	n := 8 + int(binary.LittleEndian.Uint64(data))
+	if err := json.Unmarshal(data[8:n], &head); err != nil {
+		t.Fatal(err)
+	}
+	var x struct {
+		Offsets [2]int `json:"data_offsets"`
+	}
+	if err := json.Unmarshal(head[name], &x); err != nil {
+		t.Fatal(err)
+	}
+	return n + x.Offsets[0]
+}

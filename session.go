@@ -77,7 +77,10 @@ func Open(o SessionOptions) (*Session, error) {
 	if err := m.Check(b.config); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.adapter, err)
 	}
-	return s, ac.fits(s.adapter, b, s.tok, o.OtherBase)
+	if err := ac.fits(s.adapter, b, s.tok, o.OtherBase); err != nil {
+		return nil, err
+	}
+	return s, checkPlaces(s.adapter, m, b.config)
 }
 
 // chatTemplate parses the template of a file, or the tokenizer's, if any.

@@ -141,6 +141,7 @@ func set(t testing.TB, c *Config, method string) {
 		"parallel": {"parallel_bottleneck": "6"},
 		"series":   {"series_bottleneck": "6"},
 		"lst":      {"lst_reduction": "2"},
+		"shira":    {"shira_r": "2"},
 		"lora":     {"lora_r": "2", "lora_dropout": "0.1"},
 	}
 	for name, value := range settings[method] {

@@ -79,20 +79,23 @@ func (l *LoRA) Check(c model.Config) error {
 // Modules are the names of the linear layers that Targets chooses, in the order
 // of model.Projections, then the head. AllLinear is those of blocks: as in PEFT,
 // the head has to be named.
-func (l *LoRA) Modules() ([]string, error) {
+func (l *LoRA) Modules() ([]string, error) { return modules("lora_target", l.Targets) }
+
+// modules reads a choice of linear layers.
+func modules(setting, targets string) ([]string, error) {
 	all := model.Projections()
-	if l.Targets == AllLinear || l.Targets == "all" {
+	if targets == AllLinear || targets == "all" {
 		return all, nil
 	}
 	all = append(all, model.HeadName)
 	var named []string
-	for name := range strings.SplitSeq(l.Targets, ",") {
+	for name := range strings.SplitSeq(targets, ",") {
 		name = strings.TrimSpace(name)
 		if !slices.Contains(all, name) {
-			return nil, fmt.Errorf("lora_target is %q: %q is not a linear layer of the model; wants %s, or some of %s", l.Targets, name, AllLinear, strings.Join(all, ","))
+			return nil, fmt.Errorf("%s is %q: %q is not a linear layer of the model; wants %s, or some of %s", setting, targets, name, AllLinear, strings.Join(all, ","))
 		}
 		if slices.Contains(named, name) {
-			return nil, fmt.Errorf("lora_target is %q: %s is named twice", l.Targets, name)
+			return nil, fmt.Errorf("%s is %q: %s is named twice", setting, targets, name)
 		}
 		named = append(named, name)
 	}

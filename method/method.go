@@ -101,6 +101,10 @@ func All() map[string]Method {
 			Temperature: 0.1,
 			Init:        InitPruned,
 		},
+		"shira": &SHiRA{
+			Rank:    32,
+			Targets: AllLinear,
+		},
 		"lora": &LoRA{
 			Rank:    8,
 			Targets: AllLinear,

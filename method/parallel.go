@@ -180,6 +180,7 @@ const (
 	meftTokens    purpose = 0x6d656677
 	loraDown      purpose = 0x6c6f7241
 	loraDropout   purpose = 0x6c6f7244
+	shiraPlaces   purpose = 0x73686952
 	seriesDown    purpose = 0x73657244
 )
 

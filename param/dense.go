@@ -96,11 +96,14 @@ type Set struct {
 	Tables []*Table
 }
 
-// Parameters is the number of values in the set.
+// Parameters is the number of values in the set; integers, which say where values
+// belong, are not counted.
 func (s *Set) Parameters() int64 {
 	n := int64(0)
 	for _, d := range s.Dense {
-		n += int64(d.W.Len())
+		if d.W.DType != tensor.I32 {
+			n += int64(d.W.Len())
+		}
 	}
 	for _, t := range s.Tables {
 		for i := range t.parts {

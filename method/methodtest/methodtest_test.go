@@ -36,6 +36,8 @@ func TestMethodsKeepTheirPromises(t *testing.T) {
 		{"lst", "lst", &method.LST{Reduction: 2, Layers: "all", Temperature: 0.5, Init: method.InitPruned}},
 		{"lst random some layers", "lst", &method.LST{Reduction: 3, Layers: "0-1", Temperature: 1, Init: method.InitRandom}},
 		{"lst one layer as wide", "lst", &method.LST{Reduction: 1, Layers: "2", Temperature: 0.1, Init: method.InitPruned}},
+		{"shira", "shira", &method.SHiRA{Rank: 2, Targets: "all-linear"}},
+		{"shira head", "shira", &method.SHiRA{Rank: 4, Targets: "q_proj,v_proj,lm_head"}},
 		{"lora", "lora", &method.LoRA{Rank: 3, Targets: "all-linear", Layers: "all"}},
 		{"lora query value some layers", "lora", &method.LoRA{Rank: 2, Alpha: 3, Targets: "q_proj,v_proj", Layers: "1-2", RSLoRA: true}},
 		{"lora output", "lora", &method.LoRA{Rank: 4, Targets: "o_proj", Layers: "1"}},
