@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"meft/cpu"
+	"meft/method"
 	"meft/model"
 	"meft/safetensors"
 	"meft/tensor"
@@ -48,7 +49,7 @@ func openBase(c Config) (*base, error) {
 			return nil, err
 		}
 	}
-	return b, b.chooseType(c.BaseDType)
+	return b, b.chooseType(c)
 }
 
 // device opens the device that the model is put on.
@@ -60,14 +61,10 @@ func (b *base) device(threads int) *cpu.Device {
 
 // chooseType resolves --base-dtype auto: bf16 where all matrices are stored so
 // (or there are none), else f32, so that auto never rounds.
-func (b *base) chooseType(wanted string) error {
-	switch wanted {
-	case "f32":
-		b.frozen = tensor.F32
-		return nil
-	case "bf16":
-		b.frozen = tensor.BF16
-		return nil
+func (b *base) chooseType(c Config) error {
+	if t, ok := baseTypes(c.DoubleQuant)[c.BaseDType]; ok {
+		b.frozen = t
+		return b.check(model.CheckFrozen(b.config, t))
 	}
 	b.frozen = tensor.BF16
 	if b.dir == "" || b.random {
@@ -84,6 +81,32 @@ func (b *base) chooseType(wanted string) error {
 		}
 	}
 	return model.CheckWeights(b.config, set)
+}
+
+// baseTypes are the values of --base-dtype but auto.
+func baseTypes(double bool) map[string]tensor.DType {
+	t := map[string]tensor.DType{"f32": tensor.F32, "bf16": tensor.BF16, "nf4": tensor.NF4, "fp4": tensor.FP4, "int8": tensor.INT8}
+	if double {
+		t["nf4"], t["fp4"] = tensor.NF4DQ, tensor.FP4DQ
+	}
+	return t
+}
+
+// check adds which model an error is about.
+func (b *base) check(err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", b.name, err)
+	}
+	return nil
+}
+
+// suits refuses a quantised base for a method that trains the weights
+// themselves: its steps would vanish between two codes.
+func (b *base) suits(name string, m method.Method) error {
+	if b.frozen.Quantised() && m.Reach() == method.ToWeights {
+		return &UsageError{fmt.Errorf("base_dtype %v: method %s trains the model's own weights, in f32; leave base_dtype out, or train beside frozen weights, as --method lora or meft do", b.frozen, name)}
+	}
+	return nil
 }
 
 // fill gives the weights of a built model their values.

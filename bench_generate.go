@@ -46,7 +46,7 @@ func BenchGenerate(ctx context.Context, c Config, o BenchOptions) (*GenerateBenc
 		return nil, err
 	}
 	rss := forgetPeakRSS()
-	s, err := Open(SessionOptions{Model: c.Model, Shape: c.Shape, RandomWeights: c.Shape != "", BaseDType: c.BaseDType, ComputeDType: c.ComputeDType, Threads: c.Threads, Seed: c.Seed})
+	s, err := Open(SessionOptions{Model: c.Model, Shape: c.Shape, RandomWeights: c.Shape != "", BaseDType: c.BaseDType, PlainScales: !c.DoubleQuant, ComputeDType: c.ComputeDType, Threads: c.Threads, Seed: c.Seed})
 	if err != nil {
 		return nil, err
 	}

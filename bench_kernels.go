@@ -191,6 +191,9 @@ func part(t tensor.Tensor, at int, dims ...int) tensor.Tensor {
 // products read from memory as they do when a model's blocks take turns.
 func (s *kernelSet) weight(out, in int) tensor.Tensor {
 	all := s.probe.memory
+	if s.frozen.Quantised() {
+		return s.codes(out, in)
+	}
 	if s.frozen == tensor.BF16 {
 		all.DType, all.Dims[0] = tensor.BF16, 2*all.Dims[0]
 	}
@@ -200,6 +203,27 @@ func (s *kernelSet) weight(out, in int) tensor.Tensor {
 	w := part(all, s.w, out, in)
 	s.w += (out*in + 31) &^ 31
 	return w
+}
+
+// window is a part of a buffer.
+type window []byte
+
+// Bytes is the length of the part.
+func (w window) Bytes() int64 { return int64(len(w)) }
+
+// Host is the part.
+func (w window) Host() []byte { return w }
+
+// codes is weight for a quantised type, whose tensors begin their buffers.
+func (s *kernelSet) codes(out, in int) tensor.Tensor {
+	mem := s.probe.memory.Buf.Host()
+	size := int(s.frozen.Bytes(out, in))
+	if s.w+size > len(mem) {
+		s.w = 0
+	}
+	t := tensor.Tensor{Buf: window(mem[s.w : s.w+size]), DType: s.frozen, Rank: 2, Dims: [tensor.MaxRank]int{out, in}, Whole: out}
+	s.w += (size + 63) &^ 63
+	return t
 }
 
 // cases are the kernels of a training step, then those of generation.
@@ -236,7 +260,7 @@ func (s *kernelSet) products(w site) []kernelCase {
 // thin is y = x·Wᵀ of few rows: its bytes are those of the weights.
 func (s *kernelSet) thin(w site, rows int) kernelCase {
 	x, y := part(s.a, 0, rows, w.in), part(s.b, 0, rows, w.out)
-	bytes := float64(w.out*w.in) * float64(s.frozen.Size())
+	bytes := float64(s.frozen.Bytes(w.out, w.in))
 	return kernelCase{fmt.Sprintf("%s, %d rows", w.name, rows), fmt.Sprintf("%dx%dx%d", rows, w.in, w.out), tensor.OpMatMulNT, 0, bytes,
 		func() { s.dev.MatMul(y, x, s.weight(w.out, w.in), tensor.MatMulOpts{TransB: true}) }}
 }

@@ -66,13 +66,24 @@ type saving func(c *Config) bool
 func savings(meft bool) []saving {
 	out := []saving{
 		func(c *Config) bool { done := c.Rebuild; c.Rebuild = true; return !done },
-		func(c *Config) bool { done := c.BaseDType == "bf16"; c.BaseDType = "bf16"; return !done },
+		func(c *Config) bool { return smallerBase(c, "bf16") },
 		smallerBatch,
+		func(c *Config) bool { return smallerBase(c, "nf4") },
 	}
 	if meft {
 		out = append(out, halve("meft_buffer", 64), smallerMoments, onDisk, halve("meft_neurons", 64))
 	}
 	return append(out, func(c *Config) bool { c.MaxLength /= 2; return c.MaxLength >= 32 })
+}
+
+// smallerBase keeps the frozen weights in a type of fewer bits.
+func smallerBase(c *Config, to string) bool {
+	bits := map[string]int{"auto": 32, "f32": 32, "bf16": 16, "int8": 8, "fp4": 4, "nf4": 4}
+	if bits[c.BaseDType] <= bits[to] {
+		return false
+	}
+	c.BaseDType = to
+	return true
 }
 
 // smallerBatch makes micro-batches smaller and more, the rows of a step staying

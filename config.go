@@ -20,7 +20,8 @@ type Config struct {
 	Shape         string `name:"shape" help:"built-in shape instead of a model folder, for plans and measurements: see meft plan --help"`
 	RandomWeights bool   `name:"random_weights" help:"with --shape: fill the weights at random"`
 	Init          string `name:"init" help:"pretrained, or random: start from random weights of the model's config.json" choices:"pretrained,random"`
-	BaseDType     string `name:"base_dtype" alias:"dtype,torch_dtype" help:"type frozen weights are kept in: auto (as stored), f32, bf16" choices:"auto,f32,bf16"`
+	BaseDType     string `name:"base_dtype" alias:"dtype,torch_dtype" help:"type frozen weights are kept in: auto (as stored), f32, bf16, or quantised: nf4 (QLoRA), fp4, int8, which leave embedding and head in bf16" choices:"auto,f32,bf16,nf4,fp4,int8"`
+	DoubleQuant   bool   `name:"bnb_4bit_use_double_quant" alias:"double_quant" help:"with base_dtype nf4 or fp4: quantise the scales of the blocks too, which saves 0.37 bits a weight"`
 	ComputeDType  string `name:"compute_dtype" help:"numbers that linear layers multiply: f32, or bf16: both sides rounded, sums in f32. Faster where the processor has AVX512_BF16 (meft version says so), no faster elsewhere" choices:"f32,bf16"`
 
 	Data           string  `name:"data" alias:"train_file,dataset,data_path" help:"training rows: .jsonl, .json, .csv, .tsv, .parquet, .txt (also .gz)"`
@@ -92,7 +93,7 @@ type Config struct {
 // settings are in method.All.
 func Defaults() Config {
 	return Config{
-		Init: "pretrained", BaseDType: "auto", ComputeDType: "f32", DataFormat: "auto", Method: "meft", OutputDir: "runs/meft",
+		Init: "pretrained", BaseDType: "auto", DoubleQuant: true, ComputeDType: "f32", DataFormat: "auto", Method: "meft", OutputDir: "runs/meft",
 		MaxLostSupervision: 0.01, MaxLength: 1024, Batch: 8, Accumulation: 1, Epochs: 3,
 		Scheduler: "linear", Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1, Seed: 42,
 		EvalStrategy: "no", EvalSteps: 100, MaxNewTokens: 64, BestMetric: "loss", SaveStrategy: "steps", SaveSteps: 500, LoggingSteps: 1,
@@ -110,6 +111,7 @@ type Option struct {
 	Choices []string // the values there are, nil for any
 	Bool    bool     // may be given without a value
 	Bare    string   // the value it has when given without one, "" for none
+	For     string   // the option that it sets in its own words, "" for itself
 	field   int
 	of      []string // settings of several methods that it stands for, each in its own
 }
@@ -130,7 +132,7 @@ func Options() []Option {
 		}
 		out = append(out, o)
 	}
-	return append(out, methodOptions()...)
+	return append(append(out, foreignOptions()...), methodOptions()...)
 }
 
 // methodOptions are the exported fields of the methods under their JSON names.
@@ -192,6 +194,9 @@ func (c *Config) assign(o Option, value string) error {
 	}
 	if len(o.Choices) > 0 && !contains(o.Choices, value) {
 		return fmt.Errorf("%s is %q, wanted one of %s", o.Name, value, strings.Join(o.Choices, ", "))
+	}
+	if o.For != "" {
+		return c.setForeign(o.Name, value)
 	}
 	if o.Method != "" {
 		if c.Settings == nil {

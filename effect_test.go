@@ -27,8 +27,11 @@ func effects() map[string]effect {
 	stuck := eval + "predict_with_generate=true metric_for_best_model=exact_match max_new_tokens=2 eval_limit=2"
 	return map[string]effect{
 		"model": {value: "$other"}, "shape": {test: "TestBuiltInShapeHasNoWeightsUnlessRandom"}, "random_weights": {test: "TestBuiltInShapeHasNoWeightsUnlessRandom"},
-		"init": {with: "method=full", value: "random"}, "base_dtype": {value: "bf16"}, "compute_dtype": {value: "bf16"},
-		"data": {value: "$few"}, "validation_data": {with: "eval_strategy=steps val_size=4", value: "$few"}, "val_size": {value: "5"},
+		"init": {with: "method=full", value: "random"}, "base_dtype": {value: "bf16"},
+		"bnb_4bit_use_double_quant": {with: "base_dtype=nf4", value: "false"},
+		"load_in_4bit":              {value: "true"}, "load_in_8bit": {value: "true"}, "bnb_4bit_quant_type": {value: "fp4"}, "quantization_bit": {value: "8"},
+		"compute_dtype": {value: "bf16"},
+		"data":          {value: "$few"}, "validation_data": {with: "eval_strategy=steps val_size=4", value: "$few"}, "val_size": {value: "5"},
 		"task": {with: "data=$qa", value: "nq"}, "task_variant": {with: "data=$qa task=nq", value: "long"},
 		"data_format": {with: "data=$mixed", value: "text"}, "columns": {with: "data=$mixed", value: "completion=text"},
 		"prompt_template": {value: "Q: {instruction} A: "},

@@ -56,6 +56,9 @@ func newJob(c Config) (*job, error) {
 	if j.method, err = newMethod(c.Method, c.Settings); err != nil {
 		return nil, &UsageError{err}
 	}
+	if err := b.suits(c.Method, j.method); err != nil {
+		return nil, err
+	}
 	if err := j.method.Check(b.config); err != nil {
 		return nil, err
 	}

@@ -88,7 +88,10 @@ func (j *job) suggestion() string {
 		}
 		b := *j.base
 		other.base = &b
-		if err := b.chooseType(c.BaseDType); err != nil {
+		if err := b.chooseType(c); err != nil {
+			return nil, err
+		}
+		if err := b.suits(c.Method, other.method); err != nil {
 			return nil, err
 		}
 		if c.MaxLength < j.config.MaxLength && (j.data != nil && j.data.Longest() > c.MaxLength) {

@@ -19,7 +19,8 @@ type SessionOptions struct {
 	RandomWeights bool   // with Shape
 	Adapter       string // folder of an adapter or of a run; "" for none
 	OtherBase     bool   // take an adapter that was trained on another model
-	BaseDType     string // auto, f32 or bf16; "" for auto
+	BaseDType     string // auto, f32, bf16, nf4, fp4 or int8; "" for auto
+	PlainScales   bool   // nf4 and fp4 without double quantisation
 	ComputeDType  string // f32 or bf16; "" for f32
 	ChatTemplate  string // file; "" for the tokenizer's own
 	Threads       int    // 0 for all
@@ -47,6 +48,7 @@ func Open(o SessionOptions) (*Session, error) {
 	if o.BaseDType != "" {
 		c.BaseDType = o.BaseDType
 	}
+	c.DoubleQuant = !o.PlainScales
 	if o.ComputeDType != "" {
 		c.ComputeDType = o.ComputeDType
 	}

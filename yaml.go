@@ -148,7 +148,7 @@ func (c Config) pairs() [][2]string {
 	var out [][2]string
 	v := reflect.ValueOf(c)
 	for _, o := range Options() {
-		if o.Method == "" {
+		if o.Method == "" && o.For == "" {
 			text := fmt.Sprint(v.Field(o.field))
 			if s, ok := v.Field(o.field).Interface().(Size); ok {
 				text = fmt.Sprint(int64(s))

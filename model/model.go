@@ -26,7 +26,7 @@ type Size struct {
 	Aside     bool         // with Grad: gradients reach the output of the last block, which is a Ladder's, and no block; these keep nothing
 	Rebuild   bool         // keep only block inputs and recompute the rest in Backward
 	Offload   bool         // weights of blocks, and their gradients, are in host memory and visit the device: see Weight.Home
-	Frozen    tensor.DType // type frozen matrices are kept in: F32 or BF16
+	Frozen    tensor.DType // type frozen matrices are kept in: F32, BF16, or a quantised one for the projections of blocks and BF16 for the embedding and the head
 	LossRows  int          // rows of logits at a time; 0 for a default: 256, or more where that is below 32 MiB
 	CacheRows int          // rows of keys and values kept for Infer, with those of what is ahead of sequences; 0 for none
 	Micros    int          // batches that add to one gradient; 0 for any number
@@ -102,6 +102,9 @@ func Build(a *tensor.Arena, c Config, s Size) (*Model, error) {
 	}
 	if s.Ahead.Prompt >= s.Rows || s.Ahead.Prompt > 0 && s.Ahead.Prefix > 0 {
 		panic(fmt.Sprintf("model: a prompt of %d rows and a prefix of %d; built for %d rows", s.Ahead.Prompt, s.Ahead.Prefix, s.Rows))
+	}
+	if err := CheckFrozen(c, s.Frozen); err != nil && !s.Weights {
+		return nil, err
 	}
 	if s.LossRows == 0 {
 		s.LossRows = max(256, (32<<20)/4/c.Vocab)

@@ -15,7 +15,7 @@ import (
 // Weight is one weight of the checkpoint.
 type Weight struct {
 	Name    string        // as Hugging Face names it
-	W       tensor.Tensor // F32, or BF16 where it is frozen and Size.Frozen says so
+	W       tensor.Tensor // F32, or where it is frozen what Size.Frozen says
 	D       tensor.Tensor // gradient, none unless Size.Weights
 	NoDecay bool          // a norm or a bias
 
@@ -43,6 +43,7 @@ type spec struct {
 	vector bool // a norm or a bias: always F32, never decayed
 	ones   bool // starts as 1 (norms)
 	block  int  // it belongs to, -1 for none
+	linear bool // a projection of a block: may be quantised
 }
 
 func (s spec) count() int64 {
@@ -60,7 +61,7 @@ func (c Config) specs() []spec {
 	for i := range c.Layers {
 		pre := fmt.Sprintf("model.layers.%d.", i)
 		matrix := func(name string, rows, cols int, bias bool) {
-			out = append(out, spec{name: pre + name + ".weight", dims: []int{rows, cols}, block: i})
+			out = append(out, spec{name: pre + name + ".weight", dims: []int{rows, cols}, block: i, linear: true})
 			if bias {
 				out = append(out, spec{name: pre + name + ".bias", dims: []int{rows}, vector: true, block: i})
 			}
@@ -118,10 +119,7 @@ func newWeights(a *tensor.Arena, c Config, s Size) []*Weight {
 		}
 	}
 	for i, sp := range specs {
-		t := tensor.F32
-		if !sp.vector && !s.Weights {
-			t = s.Frozen
-		}
+		t := sp.kept(s)
 		w := &Weight{Name: sp.name, NoDecay: sp.vector}
 		ws = append(ws, w)
 		if s.Offload && sp.block >= 0 {
@@ -204,6 +202,9 @@ func (m *Model) tellLoaded() {
 func (m *Model) loadWeight(w *Weight, s *safetensors.Set) error {
 	info, _ := s.Info(w.Name)
 	to := w.place()
+	if to.DType.Quantised() {
+		return m.loadQuantised(w, s)
+	}
 	if to.DType == tensor.BF16 {
 		dst := hostOr(to, tensor.Tensor.BFloat16)
 		if err := s.ReadBF16(dst, w.Name); err != nil {
@@ -274,6 +275,9 @@ func initialValues(w *Weight, sp spec, deviation float32, r *rand.Rand) []byte {
 		value = func() float32 { return constant }
 	}
 	to := w.place()
+	if to.DType.Quantised() {
+		return initialCodes(to, value)
+	}
 	if to.DType == tensor.BF16 {
 		dst := hostOr(to, tensor.Tensor.BFloat16)
 		var block [4096]float32

@@ -11,11 +11,17 @@ import (
 //
 //	fmt.Errorf("%s: %w", info.File, err)
 func CheckFinite(name string, data []float32) error {
+	return CheckFinitePart(name, data, 0, len(data))
+}
+
+// CheckFinitePart is CheckFinite for a part of a tensor of n values: data begins
+// with the given one.
+func CheckFinitePart(name string, data []float32, first, n int) error {
 	i := firstNonFinite32(view(data))
 	if i < 0 {
 		return nil
 	}
-	return fmt.Errorf("tensor %q has %v at index %d of %d", clip(name), data[i], i, len(data))
+	return fmt.Errorf("tensor %q has %v at index %d of %d", clip(name), data[i], first+i, n)
 }
 
 // CheckFiniteBF16 is CheckFinite for bfloat16 values.

@@ -14,20 +14,46 @@ func (s *Set) ReadF32(dst []float32, name string) error {
 	if err := e.wantFloats(len(dst)); err != nil {
 		return err
 	}
-	e.pieces(func(src []byte, from, to int) {
-		part := dst[from:to]
-		switch e.DType {
-		case "F64":
-			widenF64(part, src)
-		case "F32":
-			copy(view(part), src)
-		case "F16":
-			widenF16(part, src)
-		case "BF16":
-			widenBF16(part, src)
-		}
-	})
+	e.pieces(func(src []byte, from, to int) { e.widen(dst[from:to], src) })
 	return nil
+}
+
+// ReadF32At is ReadF32 for len(dst) values of the tensor from the given one on.
+// It gives the pages back that these values fill, so that a tensor read by parts
+// is not resident afterwards.
+func (s *Set) ReadF32At(dst []float32, name string, first int) error {
+	e, err := s.lookup(name)
+	if err != nil {
+		return err
+	}
+	if err := e.wantFloats(e.Len()); err != nil {
+		return err
+	}
+	last := first + len(dst)
+	if first < 0 || last > e.Len() {
+		return fmt.Errorf("%s: tensor %q has %d values, wanted [%d, %d)", e.File, clip(e.Name), e.Len(), first, last)
+	}
+	size := e.DType.Size()
+	e.widen(dst, e.bytes()[first*size:last*size])
+	if e.file.mapped {
+		start := int(e.file.header.Start + e.start)
+		releasePages(e.file.data, start+first*size, start+last*size)
+	}
+	return nil
+}
+
+// widen converts the bytes of len(dst) values to float32.
+func (e entry) widen(dst []float32, src []byte) {
+	switch e.DType {
+	case "F64":
+		widenF64(dst, src)
+	case "F32":
+		copy(view(dst), src)
+	case "F16":
+		widenF16(dst, src)
+	case "BF16":
+		widenBF16(dst, src)
+	}
 }
 
 // pieceValues is how many values are converted before their pages are given

@@ -169,10 +169,14 @@ func (s *settings) contradictions() []string {
 func (a *app) tellAliases(given []assignment) {
 	told := map[string]bool{}
 	for _, g := range given {
-		if g.option.Name == "" || g.as == g.option.Name || told[g.as] {
+		if g.option.Name == "" || g.as == g.option.Name && g.option.For == "" || told[g.as] {
 			continue
 		}
 		told[g.as] = true
+		if g.option.For != "" {
+			a.sayf("%s sets %s here", g.as, g.option.For)
+			continue
+		}
 		a.sayf("%s is called %s here", g.as, g.option.Name)
 	}
 }

@@ -36,6 +36,8 @@ func example(o meft.Option) string {
 		return "false"
 	case o.Bare != "":
 		return "true"
+	case o.For != "": // in words of its own
+		return map[string]string{"bnb_4bit_quant_type": "fp4", "quantization_bit": "8"}[o.Name]
 	}
 	for _, c := range o.Choices {
 		if c != o.Default {

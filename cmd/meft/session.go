@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,18 +18,36 @@ func sessionFlags(cmd *cobra.Command, o *meft.SessionOptions) {
 	flags.StringVar(&o.Model, "model", "", "`folder` with config.json, *.safetensors and tokenizer files")
 	flags.StringVar(&o.Adapter, "adapter", "", "`folder` of an adapter or of a run")
 	flags.BoolVar(&o.OtherBase, "allow-other-base", false, "take an adapter that was trained on another model or tokenizer")
-	flags.StringVar(&o.BaseDType, "base-dtype", "auto", "`type` weights are kept in: auto (as stored), f32 or bf16")
+	flags.StringVar(&o.BaseDType, "base-dtype", "auto", "`type` weights are kept in: auto (as stored), f32, bf16, or quantised: nf4, fp4 or\nint8, which leave embedding and head in bf16")
+	flags.Var((*inverted)(&o.PlainScales), "bnb-4bit-use-double-quant", "with nf4 and fp4: quantise the scales too")
+	flags.Lookup("bnb-4bit-use-double-quant").NoOptDefVal = "true"
 	flags.StringVar(&o.ComputeDType, "compute-dtype", "f32", "`numbers` that linear layers multiply: f32, or bf16, which is faster only\nwhere the processor has AVX512_BF16 (meft version says so)")
 	flags.StringVar(&o.ChatTemplate, "chat-template", "", "`file` with a Jinja chat template instead of the tokenizer's")
 	flags.IntVar(&o.Threads, "threads", 0, "CPU `threads`; 0 for all. Results do not depend on it")
 }
 
+// inverted is a flag that is true where a field is false.
+type inverted bool
+
+// String is the flag's value.
+func (v *inverted) String() string { return strconv.FormatBool(!bool(*v)) }
+
+// Set takes true or false.
+func (v *inverted) Set(text string) error {
+	on, err := strconv.ParseBool(text)
+	*v = inverted(!on)
+	return err
+}
+
+// Type is the word for the value in the help.
+func (*inverted) Type() string { return "bool" }
+
 // checkSession refuses bad values before anything is opened.
 func checkSession(o meft.SessionOptions) error {
 	switch o.BaseDType {
-	case "auto", "f32", "bf16":
+	case "auto", "f32", "bf16", "nf4", "fp4", "int8":
 	default:
-		return usagef("--base-dtype is %q, wanted auto, f32 or bf16", o.BaseDType)
+		return usagef("--base-dtype is %q, wanted auto, f32, bf16, nf4, fp4 or int8", o.BaseDType)
 	}
 	switch o.ComputeDType {
 	case "f32", "bf16":

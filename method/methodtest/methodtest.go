@@ -17,11 +17,25 @@ import (
 	"meft/tensor"
 )
 
-// Run tests a method with its settings as given. Every test attaches a copy of
-// it, made through JSON.
+// Run tests a method with its settings as given, on every type of base weights
+// that it can have. Every test attaches a copy of it, made through JSON.
 func Run(t *testing.T, name string, m method.Method) {
 	t.Helper()
-	s := &suite{name: name, settings: m}
+	bases := []tensor.DType{tensor.F32, tensor.BF16, tensor.NF4DQ}
+	if m.Reach() == method.ToWeights {
+		bases = bases[:1] // what is trained is F32
+	}
+	for _, base := range bases {
+		s := &suite{name: name, settings: m, base: base}
+		if base == tensor.F32 {
+			s.run(t)
+		} else {
+			t.Run(base.String(), s.run)
+		}
+	}
+}
+
+func (s *suite) run(t *testing.T) {
 	for _, group := range []struct {
 		name string
 		run  func(*suite, *testing.T)
@@ -39,7 +53,9 @@ func Run(t *testing.T, name string, m method.Method) {
 	} {
 		t.Run(group.name, func(t *testing.T) { group.run(s, t) })
 	}
-	if m.Reach() == method.ToInputs { // else the weights' gradients are the method's, or there are none
+	// Where the weights are trained too, which are F32 then. Else their gradients
+	// are the method's, or there are none.
+	if s.base == tensor.F32 && s.settings.Reach() == method.ToInputs {
 		t.Run("gradients without the weights' own", s.lowestBlock)
 	}
 }
@@ -47,6 +63,7 @@ func Run(t *testing.T, name string, m method.Method) {
 type suite struct {
 	name     string
 	settings method.Method
+	base     tensor.DType // of frozen weights
 }
 
 // Seeds of the model, the method and the noise on parameters.
@@ -80,7 +97,16 @@ func Batch() model.Batch {
 
 // size is for one Batch with gradients for what m trains.
 func (s *suite) size() model.Size {
-	return s.settings.Reach().Size(model.Size{Rows: 16, Context: 16, LossRows: 4, CacheRows: 16})
+	return s.settings.Reach().Size(model.Size{Rows: 16, Context: 16, Frozen: s.base, LossRows: 4, CacheRows: 16})
+}
+
+// configOf is Config, wider where matrices have to be whole blocks of 64.
+func configOf(frozen tensor.DType) model.Config {
+	c := Config()
+	if frozen.Quantised() {
+		c.Dim, c.HeadDim, c.Hidden = 24, 16, 24
+	}
+	return c
 }
 
 // Rig is a model with a method attached and an optimizer.
@@ -115,7 +141,7 @@ func buildWith(t testing.TB, dev tensor.Device, name string, settings method.Met
 	}
 	r := &Rig{Method: m, Dev: dev, Plan: &tensor.Ledger{}, Ledger: &tensor.Ledger{}}
 	for _, a := range []*tensor.Arena{tensor.NewPlan(r.Plan), tensor.NewArena(dev, r.Ledger, r.Plan)} {
-		if r.Model, err = model.Build(a, Config(), size); err != nil {
+		if r.Model, err = model.Build(a, configOf(size.Frozen), size); err != nil {
 			t.Fatal(err)
 		}
 		if r.Set, err = m.Attach(r.Model, a, methodSeed); err != nil {

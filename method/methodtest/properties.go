@@ -27,7 +27,7 @@ func (r *Rig) losses(b model.Batch) []float32 {
 // unless it says that it does.
 func (s *suite) identity(t *testing.T) {
 	r := s.onCPU(t)
-	bare := Build(t, cpu.New(2), "full", &method.Full{}, model.Size{Rows: 16, Context: 16, LossRows: 4}, 0)
+	bare := Build(t, cpu.New(2), "full", &method.Full{}, model.Size{Rows: 16, Context: 16, Frozen: s.base, LossRows: 4}, 0)
 	if got, want := r.losses(Batch()), bare.losses(Batch()); slices.Equal(got, want) == s.settings.About().Changes {
 		t.Errorf("losses with the method attached are %v, wants those of the bare model %v; About.Changes is %v", got, want, s.settings.About().Changes)
 	}
@@ -61,16 +61,21 @@ func (s *suite) frozen(t *testing.T) {
 	for _, b := range r.Set.Weights() {
 		trained[b.Name] = true
 	}
-	before := map[string][]float64{}
+	bits := func(w *model.Weight) []byte {
+		x := make([]byte, w.W.Bytes())
+		r.Dev.Await(r.Dev.Download(x, w.W))
+		return x
+	}
+	before := map[string][]byte{}
 	for _, w := range r.Model.Weights() {
-		before[w.Name] = Values(r.Dev, w.W)
+		before[w.Name] = bits(w)
 	}
 	start := saved(r.Set.Weights())
 	for step := range 3 {
 		r.Step(t, step, Batch())
 	}
 	for _, w := range r.Model.Weights() {
-		if !trained[w.Name] && !slices.Equal(before[w.Name], Values(r.Dev, w.W)) {
+		if !trained[w.Name] && !bytes.Equal(before[w.Name], bits(w)) {
 			t.Errorf("frozen weight %s moved", w.Name)
 		}
 	}
@@ -89,7 +94,7 @@ func (s *suite) frozen(t *testing.T) {
 // bytes: what was planned is what was taken, counted by the device; a model
 // without gradients has no memory for them.
 func (s *suite) bytes(t *testing.T) {
-	infer := model.Size{Rows: 16, Context: 16, CacheRows: 16}
+	infer := model.Size{Rows: 16, Context: 16, Frozen: s.base, CacheRows: 16}
 	rebuild := s.size()
 	rebuild.Rebuild = true
 	for _, size := range []model.Size{s.size(), rebuild, infer} {
@@ -167,7 +172,7 @@ func (s *suite) saveAndLoad(t *testing.T) {
 	for step := range 3 {
 		trained.Step(t, step, Batch())
 	}
-	loaded := s.build(t, cpu.New(2), model.Size{Rows: 16, Context: 16, LossRows: 4, CacheRows: 16})
+	loaded := s.build(t, cpu.New(2), model.Size{Rows: 16, Context: 16, Frozen: s.base, LossRows: 4, CacheRows: 16})
 	if slices.Equal(loaded.logits(), trained.logits()) {
 		t.Fatal("training changed nothing: nothing was tested")
 	}
