@@ -31,6 +31,7 @@ type Device struct {
 	spaces  []space // by worker
 	sums    [maxSums]float64
 	codes   simd.Quant // of the call
+	memory  memory
 	used    [tensor.Pools]int64
 	ticket  tensor.Ticket
 }
@@ -111,7 +112,7 @@ func (d *Device) WorkspaceBytes() int64 {
 // buffer is memory of a Device.
 type buffer struct {
 	mem  []byte
-	free func([]byte)
+	from piece
 	size int64
 	pool tensor.Pool
 }
@@ -129,12 +130,12 @@ func (d *Device) Alloc(bytes int64, p tensor.Pool) (tensor.Buffer, error) {
 	if bytes <= 0 || bytes > math.MaxInt-64 || p >= tensor.Pools {
 		return nil, fmt.Errorf("cpu: cannot allocate %d bytes of pool %d", bytes, p)
 	}
-	mem, free, err := reserve(int(bytes))
+	mem, from, err := d.memory.reserve(int(bytes))
 	if err != nil {
 		return nil, fmt.Errorf("cpu: cannot allocate %d bytes (%.1f GiB): %w", bytes, float64(bytes)/(1<<30), err)
 	}
 	d.used[p] += bytes
-	return &buffer{mem: mem, free: free, size: bytes, pool: p}, nil
+	return &buffer{mem: mem, from: from, size: bytes, pool: p}, nil
 }
 
 // Free takes memory back; a later use of it panics.
@@ -143,7 +144,7 @@ func (d *Device) Free(x tensor.Buffer) {
 	if b.mem == nil {
 		panic("cpu: memory freed twice")
 	}
-	b.free(b.mem)
+	b.from.release()
 	b.mem = nil
 	d.used[b.pool] -= b.size
 }
@@ -154,7 +155,7 @@ func (d *Device) Allocated(p tensor.Pool) int64 { return d.used[p] }
 // Upload copies src to dst.
 func (d *Device) Upload(dst tensor.Tensor, src []byte) tensor.Ticket {
 	tensor.CheckCopy(dst, src)
-	copy(memory(dst), src)
+	copy(bytesOf(dst), src)
 	d.ticket++
 	return d.ticket
 }
@@ -162,13 +163,13 @@ func (d *Device) Upload(dst tensor.Tensor, src []byte) tensor.Ticket {
 // Download copies src to dst.
 func (d *Device) Download(dst []byte, src tensor.Tensor) tensor.Ticket {
 	tensor.CheckCopy(src, dst)
-	copy(dst, memory(src))
+	copy(dst, bytesOf(src))
 	d.ticket++
 	return d.ticket
 }
 
-// memory is the bytes of t.
-func memory(t tensor.Tensor) []byte {
+// bytesOf is the memory of t.
+func bytesOf(t tensor.Tensor) []byte {
 	if t.DType.Quantised() {
 		return t.Codes()
 	}

@@ -138,7 +138,7 @@ func (d *Device) Convert(dst, src tensor.Tensor) {
 		d.run(n, 1, job{f: dequantise, y: dst.Float32()})
 		d.codes = simd.Quant{}
 	case dst.DType == src.DType:
-		copy(memory(dst), memory(src))
+		copy(bytesOf(dst), bytesOf(src))
 	case dst.DType == tensor.F32:
 		d.run(n, 1, job{f: widen, y: dst.Float32(), w: weightOf(src)})
 	default:
