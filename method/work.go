@@ -31,8 +31,8 @@ const (
 	expCost    = 1000 // an exponential on the host: 8 ns
 	rowCost    = 16   // an operation on rows by their ids: 6.8 and 11 GFLOP/s
 
-	// A number in another form than f32, each step: 1.3, 1.8 and 6.3 ns.
-	splitCost, halfCost, byteCost = 170, 230, 820
+	// A number in another form than f32, each step: 1.3, 1.8 and 2.4 ns.
+	splitCost, halfCost, byteCost = 170, 230, 310
 
 	// unionShare is how much of what as many random picks would hit is picked:
 	// tokens agree. The runs of docs/benchmarks.md had 0.2 to 0.7.

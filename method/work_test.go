@@ -26,7 +26,7 @@ func TestWorkOfAStepIsThatCountedByHand(t *testing.T) {
 		"as it comes": {func(f *MEFT) {}, 1,
 			Work{2 * 4 * (scores + kept + router + 4*16*3), 2 * hit * (2*16*4*8 + 32*4*4 + 32*32)}},
 		"split values, byte moments": {func(f *MEFT) { f.Master, f.Moments = "split", "8bit" }, 1,
-			Work{2 * (4*(scores+kept+router+4*16*3) + hit*32*(170+820)), 2 * hit * (2*16*2*8 + 32*4*4 + 32*(8+2*(4+2*1.015625)))}},
+			Work{2 * (4*(scores+kept+router+4*16*3) + hit*32*(170+310)), 2 * hit * (2*16*2*8 + 32*4*4 + 32*(8+2*(4+2*1.015625)))}},
 		"half moments, two batches": {func(f *MEFT) { f.Moments = "bf16" }, 2,
 			// 8 tokens would hit 96·(1 - (3/4)^8) = 86.3891…
 			Work{2 * (8*(scores+kept+router+4*16*3) + 0.4*86.3891601562500*32*230), 2 * (2*hit*(1024+512) + 0.4*86.3891601562500*32*24)}},

@@ -110,7 +110,7 @@ func (c *cells) at(room []float32, i int32, from int) []float32 {
 	case c.high != nil:
 		c.level.FromBF16(room, c.high[a:b])
 	default:
-		c.code.decode(room, c.codes[a:b], c.scales[int(i)*blocks(c.dim)+from/block])
+		c.code.decode(c.level, room, c.codes[a:b], c.scales[int(i)*blocks(c.dim)+from/block])
 	}
 	return room
 }
@@ -126,7 +126,7 @@ func (c *cells) put(x []float32, i int32, from int, seed uint64) {
 	case c.high != nil:
 		roundAtRandom(c.high[a:b], x, seed+uint64(from))
 	default:
-		c.scales[int(i)*blocks(c.dim)+from/block] = c.code.encode(c.codes[a:b], x)
+		c.scales[int(i)*blocks(c.dim)+from/block] = c.code.encode(c.level, c.codes[a:b], x)
 	}
 }
 

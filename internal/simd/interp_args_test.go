@@ -91,7 +91,7 @@ func routineArgs(rng *rand.Rand, name string) (all [][]any) {
 	if strings.HasPrefix(base, "pack") {
 		return packArgs(rng, base)
 	}
-	if strings.HasPrefix(base, "decode") {
+	if base == "decode4" || base == "decode8" {
 		return decodeArgs(rng, base)
 	}
 	if base == "peak" {
@@ -135,6 +135,14 @@ func routineArgs(rng *rand.Rand, name string) (all [][]any) {
 			if whole > 0 {
 				all = append(all, []any{whole, halves(rng, whole), x[:whole]})
 			}
+		case "largest":
+			if whole > 0 {
+				all = append(all, []any{whole, x[:whole]})
+			}
+		case "decodeSigned", "decodeRoots", "encodeSigned", "encodeRoots":
+			if whole > 0 {
+				all = append(all, codeArgs(rng, base, whole))
+			}
 		case "adamw":
 			v := plain(rng, n)
 			for i := range v {
@@ -154,6 +162,34 @@ func routineArgs(rng *rand.Rand, name string) (all [][]any) {
 	}
 	return all
 }
+
+// codeArgs have every code or, for coding, magnitudes of all decades up to a
+// largest one of 2, and 0.
+func codeArgs(rng *rand.Rand, base string, n int) []any {
+	x, codes := make([]float32, n), make([]byte, n)
+	for i := range x {
+		codes[i] = byte(rng.IntN(256))
+		x[i] = 2 * float32(math.Exp(-18*rng.Float64()))
+		if base == "encodeSigned" && rng.IntN(2) == 0 {
+			x[i] = -x[i]
+		}
+		if rng.IntN(8) == 0 {
+			x[i] = 0
+		}
+	}
+	switch base {
+	case "decodeSigned":
+		return []any{n, x, codes, float32(0.7), parts(&signedParts)}
+	case "decodeRoots":
+		return []any{n, x, codes, float32(0.7), parts(&rootParts)}
+	case "encodeRoots":
+		return []any{n, x, codes, float32(math.Sqrt(0.5))}
+	}
+	return []any{n, x, codes, float32(0.5)}
+}
+
+// parts is p as the assembly sees it.
+func parts(p *codeParts) []float32 { return append(p.width[:], p.middle[:]...) }
 
 func kernelArgs(rng *rand.Rand, rows, lanes int, draw func(*rand.Rand, int) []float32) (all [][]any) {
 	stride, nr := 6, 16

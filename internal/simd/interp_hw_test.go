@@ -25,6 +25,7 @@ var hardware = map[string]any{
 	"thin1BF16": thin1BF16, "thin2BF16": thin2BF16, "thin3BF16": thin3BF16, "thin4BF16": thin4BF16, "thin5BF16": thin5BF16, "thin6BF16": thin6BF16, "thin7BF16": thin7BF16, "thin8BF16": thin8BF16,
 	"decode4": decode4, "decode8": decode8,
 	"tile1AVX2": tile1AVX2, "tile2AVX2": tile2AVX2, "tile3AVX2": tile3AVX2, "tile4AVX2": tile4AVX2, "tile5AVX2": tile5AVX2, "tile6AVX2": tile6AVX2,
+	"decodeSignedAVX2": decodeSignedAVX2, "decodeRootsAVX2": decodeRootsAVX2, "encodeSignedAVX2": encodeSignedAVX2, "encodeRootsAVX2": encodeRootsAVX2, "largestAVX2": largestAVX2,
 	"laneTopAVX2": laneTopAVX2, "laneWeightsAVX2": laneWeightsAVX2, "laneGradsAVX2": laneGradsAVX2,
 }
 

@@ -40,6 +40,8 @@ var lanes32 = map[string]func(b, c uint32) uint32{
 	"VPXORD":   func(b, c uint32) uint32 { return b ^ c },
 	"VPAND":    func(b, c uint32) uint32 { return b & c },
 	"VPANDD":   func(b, c uint32) uint32 { return b & c },
+	"VPANDN":   func(b, c uint32) uint32 { return ^b & c },
+	"VPANDND":  func(b, c uint32) uint32 { return ^b & c },
 	"VPOR":     func(b, c uint32) uint32 { return b | c },
 	"VPORD":    func(b, c uint32) uint32 { return b | c },
 	"VPADDD":   func(b, c uint32) uint32 { return b + c },
@@ -125,8 +127,8 @@ func (m *machine) vector(in *instruction) {
 		return
 	}
 	dst := &a[len(a)-1]
-	if dst.kind == 'm' { // VMOVSS, VMOVSD
-		n := map[string]int{"VMOVSS": 4, "VMOVSD": 8}[op]
+	if dst.kind == 'm' {
+		n := map[string]int{"VMOVSS": 4, "VMOVSD": 8, "VMOVQ": 8}[op]
 		copy(m.mem(m.address(dst), n), m.vec[a[0].n][:n])
 		return
 	}
@@ -257,7 +259,7 @@ func (m *machine) convert(op string, a []operand, w int, out *[64]byte) bool {
 		for i := range w / 4 {
 			put32(out, i, get32(&v, 0))
 		}
-	case "VSQRTPS", "VCVTPS2DQ", "VCVTDQ2PS":
+	case "VSQRTPS", "VCVTPS2DQ", "VCVTTPS2DQ", "VCVTDQ2PS":
 		v := m.source(&a[0], w)
 		for i := range w / 4 {
 			x := float(get32(&v, i))
@@ -267,7 +269,11 @@ func (m *machine) convert(op string, a []operand, w int, out *[64]byte) bool {
 			case "VCVTDQ2PS":
 				put32(out, i, bits(float32(int32(get32(&v, i)))))
 			default:
-				if r := math.RoundToEven(float64(x)); r >= math.MinInt32 && r <= math.MaxInt32 {
+				r := math.RoundToEven(float64(x))
+				if op == "VCVTTPS2DQ" {
+					r = math.Trunc(float64(x))
+				}
+				if r >= math.MinInt32 && r <= math.MaxInt32 {
 					put32(out, i, uint32(int32(r)))
 				} else {
 					put32(out, i, 1<<31)
@@ -289,6 +295,16 @@ func (m *machine) convert(op string, a []operand, w int, out *[64]byte) bool {
 		for i := range w / 4 {
 			put32(out, i, uint32(int32(int8(v[i]))))
 		}
+	case "VPMOVZXBD":
+		v := m.source(&a[0], w/4)
+		for i := range w / 4 {
+			put32(out, i, uint32(v[i]))
+		}
+	case "VPMOVDB":
+		v := m.source(&a[0], 4*w)
+		for i := range w {
+			out[i] = byte(get32(&v, i))
+		}
 	case "VPMOVDW":
 		v := m.source(&a[0], 2*w)
 		for i := range w / 2 {
@@ -299,6 +315,13 @@ func (m *machine) convert(op string, a []operand, w int, out *[64]byte) bool {
 			v := m.source(o, 16)
 			for i := range 4 {
 				binary.LittleEndian.PutUint16(out[8*h+2*i:], uint16(min(max(int32(get32(&v, i)), 0), 0xffff)))
+			}
+		}
+	case "VPACKUSWB":
+		for h, o := range []*operand{&a[1], &a[0]} {
+			v := m.source(o, 16)
+			for i := range 8 {
+				out[8*h+i] = byte(min(max(int16(binary.LittleEndian.Uint16(v[2*i:])), 0), 0xff))
 			}
 		}
 	default:

@@ -110,6 +110,21 @@ func toBF16AVX2(n int, dst *uint16, src *float32)
 func roundBF16AVX2(n int, x *float32)
 
 //go:noescape
+func decodeSignedAVX2(n int, x *float32, codes *byte, factor float32, parts *float32)
+
+//go:noescape
+func decodeRootsAVX2(n int, x *float32, codes *byte, factor float32, parts *float32)
+
+//go:noescape
+func encodeSignedAVX2(n int, x *float32, codes *byte, factor float32)
+
+//go:noescape
+func encodeRootsAVX2(n int, x *float32, codes *byte, factor float32)
+
+//go:noescape
+func largestAVX2(n int, x *float32) float32
+
+//go:noescape
 func peakAVX2(n int, x *float32)
 
 //go:noescape
@@ -312,6 +327,21 @@ func roundBF16AVX512(n int, x *float32)
 
 //go:noescape
 func pairBF16AVX512(n int, x *float32, width int)
+
+//go:noescape
+func decodeSignedAVX512(n int, x *float32, codes *byte, factor float32, parts *float32)
+
+//go:noescape
+func decodeRootsAVX512(n int, x *float32, codes *byte, factor float32, parts *float32)
+
+//go:noescape
+func encodeSignedAVX512(n int, x *float32, codes *byte, factor float32)
+
+//go:noescape
+func encodeRootsAVX512(n int, x *float32, codes *byte, factor float32)
+
+//go:noescape
+func largestAVX512(n int, x *float32) float32
 
 //go:noescape
 func peakAVX512(n int, x *float32)

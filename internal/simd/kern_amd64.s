@@ -2946,6 +2946,211 @@ loop:
 	VZEROUPPER
 	RET
 
+// func decodeSignedAVX2(n int, x *float32, codes *byte, factor float32, parts *float32) 
+TEXT ·decodeSignedAVX2(SB), NOSPLIT, $0-40
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), DI
+	MOVQ codes+16(FP), SI
+	VBROADCASTSS factor+24(FP), Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ parts+32(FP), R8
+	VMOVUPS (R8), Y10
+	VMOVUPS 64(R8), Y11
+loop:
+	VPMOVZXBD (SI), Y0
+	VPAND consts<>+1728(SB), Y0, Y5
+	VPSLLD $24, Y5, Y5
+	VPAND consts<>+768(SB), Y0, Y0
+	VPSUBD Y0, Y9, Y6
+	VPSRAD $31, Y6, Y6
+	VCVTDQ2PS Y0, Y1
+	VPAND consts<>+1792(SB), Y1, Y2
+	VSUBPS Y2, Y1, Y1
+	VPSRLD $23, Y2, Y2
+	VPERMPS Y10, Y2, Y3
+	VPERMPS Y11, Y2, Y4
+	VMULPS Y3, Y1, Y1
+	VADDPS Y4, Y1, Y0
+	VPAND Y6, Y0, Y0
+	VMULPS Y8, Y0, Y0
+	VPOR Y5, Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ $32, DI
+	ADDQ $8, SI
+	SUBQ $8, CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func decodeRootsAVX2(n int, x *float32, codes *byte, factor float32, parts *float32) 
+TEXT ·decodeRootsAVX2(SB), NOSPLIT, $0-40
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), DI
+	MOVQ codes+16(FP), SI
+	VBROADCASTSS factor+24(FP), Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ parts+32(FP), R8
+	VMOVUPS (R8), Y10
+	VMOVUPS 64(R8), Y11
+loop:
+	VPMOVZXBD (SI), Y0
+	VPSUBD Y0, Y9, Y6
+	VPSRAD $31, Y6, Y6
+	VPADDD consts<>+1408(SB), Y0, Y0
+	VCVTDQ2PS Y0, Y1
+	VPAND consts<>+1792(SB), Y1, Y2
+	VSUBPS Y2, Y1, Y1
+	VPSRLD $23, Y2, Y2
+	VPERMPS Y10, Y2, Y3
+	VPERMPS Y11, Y2, Y4
+	VMULPS Y3, Y1, Y1
+	VADDPS Y4, Y1, Y0
+	VPAND Y6, Y0, Y0
+	VMULPS Y8, Y0, Y0
+	VMULPS Y0, Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ $32, DI
+	ADDQ $8, SI
+	SUBQ $8, CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func encodeSignedAVX2(n int, x *float32, codes *byte, factor float32) 
+TEXT ·encodeSignedAVX2(SB), NOSPLIT, $0-28
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), DI
+	MOVQ codes+16(FP), SI
+	VBROADCASTSS factor+24(FP), Y8
+	VXORPS Y9, Y9, Y9
+loop:
+	VMOVUPS (DI), Y4
+	VPAND consts<>+1856(SB), Y4, Y0
+	VMULPS Y8, Y0, Y0
+	VMULPS consts<>+1920(SB), Y0, Y1
+	VADDPS consts<>+1984(SB), Y1, Y1
+	VMULPS consts<>+2048(SB), Y0, Y2
+	VADDPS consts<>+2112(SB), Y2, Y2
+	VMINPS Y2, Y1, Y1
+	VMULPS consts<>+2176(SB), Y0, Y2
+	VADDPS consts<>+2240(SB), Y2, Y2
+	VMINPS Y2, Y1, Y1
+	VMULPS consts<>+2304(SB), Y0, Y2
+	VADDPS consts<>+2368(SB), Y2, Y2
+	VMINPS Y2, Y1, Y1
+	VMULPS consts<>+2432(SB), Y0, Y2
+	VADDPS consts<>+2496(SB), Y2, Y2
+	VMINPS Y2, Y1, Y1
+	VMULPS consts<>+2560(SB), Y0, Y2
+	VADDPS consts<>+2624(SB), Y2, Y2
+	VMINPS Y2, Y1, Y1
+	VMULPS consts<>+2688(SB), Y0, Y2
+	VADDPS consts<>+2752(SB), Y2, Y2
+	VMINPS Y2, Y1, Y1
+	VCVTTPS2DQ Y1, Y2
+	VPAND consts<>+1792(SB), Y1, Y3
+	VSUBPS Y3, Y1, Y3
+	VSUBPS consts<>+2816(SB), Y3, Y3
+	VPSRAD $31, Y3, Y3
+	VPADDD Y3, Y2, Y2
+	VPMAXSD consts<>+1408(SB), Y2, Y2
+	VSUBPS consts<>+2880(SB), Y0, Y0
+	VPSRAD $31, Y0, Y0
+	VPANDN Y2, Y0, Y2
+	VPSRLD $31, Y4, Y4
+	VPSLLD $7, Y4, Y4
+	VPOR Y4, Y2, Y2
+	VEXTRACTF128 $1, Y2, X3
+	VPACKUSDW X3, X2, X2
+	VPACKUSWB X2, X2, X2
+	VMOVQ X2, (SI)
+	ADDQ $32, DI
+	ADDQ $8, SI
+	SUBQ $8, CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func encodeRootsAVX2(n int, x *float32, codes *byte, factor float32) 
+TEXT ·encodeRootsAVX2(SB), NOSPLIT, $0-28
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), DI
+	MOVQ codes+16(FP), SI
+	VBROADCASTSS factor+24(FP), Y8
+	VXORPS Y9, Y9, Y9
+loop:
+	VMOVUPS (DI), Y4
+	VSQRTPS Y4, Y0
+	VMULPS Y8, Y0, Y0
+	VMULPS consts<>+2944(SB), Y0, Y1
+	VADDPS consts<>+2112(SB), Y1, Y1
+	VMULPS consts<>+3008(SB), Y0, Y2
+	VADDPS consts<>+2240(SB), Y2, Y2
+	VMINPS Y2, Y1, Y1
+	VMULPS consts<>+3072(SB), Y0, Y2
+	VADDPS consts<>+2368(SB), Y2, Y2
+	VMINPS Y2, Y1, Y1
+	VMULPS consts<>+3136(SB), Y0, Y2
+	VADDPS consts<>+2496(SB), Y2, Y2
+	VMINPS Y2, Y1, Y1
+	VMULPS consts<>+3200(SB), Y0, Y2
+	VADDPS consts<>+2624(SB), Y2, Y2
+	VMINPS Y2, Y1, Y1
+	VMULPS consts<>+3264(SB), Y0, Y2
+	VADDPS consts<>+2752(SB), Y2, Y2
+	VMINPS Y2, Y1, Y1
+	VMULPS consts<>+3328(SB), Y0, Y2
+	VADDPS consts<>+3392(SB), Y2, Y2
+	VMINPS Y2, Y1, Y1
+	VCVTTPS2DQ Y1, Y2
+	VPAND consts<>+1792(SB), Y1, Y3
+	VSUBPS Y3, Y1, Y3
+	VSUBPS consts<>+2816(SB), Y3, Y3
+	VPSRAD $31, Y3, Y3
+	VPADDD Y3, Y2, Y2
+	VPSUBD consts<>+1408(SB), Y2, Y2
+	VPMAXSD consts<>+1408(SB), Y2, Y2
+	VMOVUPS consts<>+3456(SB), Y3
+	VSUBPS Y1, Y3, Y3
+	VPSRAD $31, Y3, Y3
+	VPAND consts<>+3520(SB), Y3, Y3
+	VPMAXSD Y3, Y2, Y2
+	VPSUBD Y4, Y9, Y4
+	VPSRAD $31, Y4, Y4
+	VPAND Y4, Y2, Y2
+	VEXTRACTF128 $1, Y2, X3
+	VPACKUSDW X3, X2, X2
+	VPACKUSWB X2, X2, X2
+	VMOVQ X2, (SI)
+	ADDQ $32, DI
+	ADDQ $8, SI
+	SUBQ $8, CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func largestAVX2(n int, x *float32) float32
+TEXT ·largestAVX2(SB), NOSPLIT, $0-20
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), DI
+	VXORPS Y0, Y0, Y0
+loop:
+	VMOVUPS (DI), Y1
+	VPAND consts<>+1856(SB), Y1, Y1
+	VPMAXSD Y1, Y0, Y0
+	ADDQ $32, DI
+	SUBQ $8, CX
+	JNZ loop
+	VEXTRACTF128 $1, Y0, X1
+	VPMAXSD X1, X0, X0
+	VMOVHLPS X0, X0, X1
+	VPMAXSD X1, X0, X0
+	VMOVSHDUP X0, X1
+	VPMAXSD X1, X0, X0
+	VMOVSS X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
 // func peakAVX2(n int, x *float32) 
 TEXT ·peakAVX2(SB), NOSPLIT, $0-16
 	MOVQ n+0(FP), CX
@@ -3467,7 +3672,7 @@ TEXT ·laneTopAVX2(SB), NOSPLIT, $0-56
 	MOVQ top+48(FP), DX
 	VMOVUPS (DX), Y0
 loop:
-	VPAND consts<>+1728(SB), Y13, Y2
+	VPAND consts<>+1856(SB), Y13, Y2
 	VCMPPS $1, Y14, Y2, Y2
 	VADDPS Y12, Y13, Y13
 	VMOVUPS (DI), Y1
@@ -3513,18 +3718,18 @@ loop:
 	VCVTPS2DQ Y0, Y1
 	VCVTDQ2PS Y1, Y2
 	VSUBPS Y2, Y0, Y0
-	VMOVUPS consts<>+1792(SB), Y2
-	VFMADD213PS consts<>+1856(SB), Y0, Y2
-	VFMADD213PS consts<>+1920(SB), Y0, Y2
-	VFMADD213PS consts<>+1984(SB), Y0, Y2
-	VFMADD213PS consts<>+2048(SB), Y0, Y2
-	VFMADD213PS consts<>+2112(SB), Y0, Y2
+	VMOVUPS consts<>+3584(SB), Y2
+	VFMADD213PS consts<>+3648(SB), Y0, Y2
+	VFMADD213PS consts<>+3712(SB), Y0, Y2
+	VFMADD213PS consts<>+3776(SB), Y0, Y2
+	VFMADD213PS consts<>+3840(SB), Y0, Y2
+	VFMADD213PS consts<>+3904(SB), Y0, Y2
 	VFMADD213PS consts<>+704(SB), Y0, Y2
 	VPSUBD Y8, Y1, Y1
 	VPMAXSD Y10, Y1, Y1
 	VPSLLD $23, Y1, Y1
 	VMULPS Y1, Y2, Y2
-	VPAND consts<>+1728(SB), Y13, Y3
+	VPAND consts<>+1856(SB), Y13, Y3
 	VCMPPS $1, Y14, Y3, Y3
 	VADDPS Y12, Y13, Y13
 	VPAND Y3, Y2, Y2
@@ -3584,12 +3789,12 @@ loop:
 	VCVTPS2DQ Y0, Y1
 	VCVTDQ2PS Y1, Y2
 	VSUBPS Y2, Y0, Y0
-	VMOVUPS consts<>+1792(SB), Y2
-	VFMADD213PS consts<>+1856(SB), Y0, Y2
-	VFMADD213PS consts<>+1920(SB), Y0, Y2
-	VFMADD213PS consts<>+1984(SB), Y0, Y2
-	VFMADD213PS consts<>+2048(SB), Y0, Y2
-	VFMADD213PS consts<>+2112(SB), Y0, Y2
+	VMOVUPS consts<>+3584(SB), Y2
+	VFMADD213PS consts<>+3648(SB), Y0, Y2
+	VFMADD213PS consts<>+3712(SB), Y0, Y2
+	VFMADD213PS consts<>+3776(SB), Y0, Y2
+	VFMADD213PS consts<>+3840(SB), Y0, Y2
+	VFMADD213PS consts<>+3904(SB), Y0, Y2
 	VFMADD213PS consts<>+704(SB), Y0, Y2
 	VPADDD consts<>+768(SB), Y1, Y1
 	VPMAXSD Y10, Y1, Y1
@@ -3598,7 +3803,7 @@ loop:
 	VMOVUPS (R8), Y4
 	VFMADD213PS Y9, Y11, Y4
 	VMULPS Y2, Y4, Y4
-	VPAND consts<>+1728(SB), Y13, Y3
+	VPAND consts<>+1856(SB), Y13, Y3
 	VCMPPS $1, Y14, Y3, Y3
 	VADDPS Y12, Y13, Y13
 	VPAND Y3, Y2, Y2
@@ -14022,6 +14227,209 @@ part:
 	VZEROUPPER
 	RET
 
+// func decodeSignedAVX512(n int, x *float32, codes *byte, factor float32, parts *float32) 
+TEXT ·decodeSignedAVX512(SB), NOSPLIT, $0-40
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), DI
+	MOVQ codes+16(FP), SI
+	VBROADCASTSS factor+24(FP), Z8
+	VPXORD Z9, Z9, Z9
+	MOVQ parts+32(FP), R8
+	VMOVUPS (R8), Z10
+	VMOVUPS 64(R8), Z11
+loop:
+	VPMOVZXBD (SI), Z0
+	VPANDD consts<>+1728(SB), Z0, Z5
+	VPSLLD $24, Z5, Z5
+	VPANDD consts<>+768(SB), Z0, Z0
+	VPSUBD Z0, Z9, Z6
+	VPSRAD $31, Z6, Z6
+	VCVTDQ2PS Z0, Z1
+	VPANDD consts<>+1792(SB), Z1, Z2
+	VSUBPS Z2, Z1, Z1
+	VPSRLD $23, Z2, Z2
+	VPERMPS Z10, Z2, Z3
+	VPERMPS Z11, Z2, Z4
+	VMULPS Z3, Z1, Z1
+	VADDPS Z4, Z1, Z0
+	VPANDD Z6, Z0, Z0
+	VMULPS Z8, Z0, Z0
+	VPORD Z5, Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ $64, DI
+	ADDQ $16, SI
+	SUBQ $16, CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func decodeRootsAVX512(n int, x *float32, codes *byte, factor float32, parts *float32) 
+TEXT ·decodeRootsAVX512(SB), NOSPLIT, $0-40
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), DI
+	MOVQ codes+16(FP), SI
+	VBROADCASTSS factor+24(FP), Z8
+	VPXORD Z9, Z9, Z9
+	MOVQ parts+32(FP), R8
+	VMOVUPS (R8), Z10
+	VMOVUPS 64(R8), Z11
+loop:
+	VPMOVZXBD (SI), Z0
+	VPSUBD Z0, Z9, Z6
+	VPSRAD $31, Z6, Z6
+	VPADDD consts<>+1408(SB), Z0, Z0
+	VCVTDQ2PS Z0, Z1
+	VPANDD consts<>+1792(SB), Z1, Z2
+	VSUBPS Z2, Z1, Z1
+	VPSRLD $23, Z2, Z2
+	VPERMPS Z10, Z2, Z3
+	VPERMPS Z11, Z2, Z4
+	VMULPS Z3, Z1, Z1
+	VADDPS Z4, Z1, Z0
+	VPANDD Z6, Z0, Z0
+	VMULPS Z8, Z0, Z0
+	VMULPS Z0, Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ $64, DI
+	ADDQ $16, SI
+	SUBQ $16, CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func encodeSignedAVX512(n int, x *float32, codes *byte, factor float32) 
+TEXT ·encodeSignedAVX512(SB), NOSPLIT, $0-28
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), DI
+	MOVQ codes+16(FP), SI
+	VBROADCASTSS factor+24(FP), Z8
+	VPXORD Z9, Z9, Z9
+loop:
+	VMOVUPS (DI), Z4
+	VPANDD consts<>+1856(SB), Z4, Z0
+	VMULPS Z8, Z0, Z0
+	VMULPS consts<>+1920(SB), Z0, Z1
+	VADDPS consts<>+1984(SB), Z1, Z1
+	VMULPS consts<>+2048(SB), Z0, Z2
+	VADDPS consts<>+2112(SB), Z2, Z2
+	VMINPS Z2, Z1, Z1
+	VMULPS consts<>+2176(SB), Z0, Z2
+	VADDPS consts<>+2240(SB), Z2, Z2
+	VMINPS Z2, Z1, Z1
+	VMULPS consts<>+2304(SB), Z0, Z2
+	VADDPS consts<>+2368(SB), Z2, Z2
+	VMINPS Z2, Z1, Z1
+	VMULPS consts<>+2432(SB), Z0, Z2
+	VADDPS consts<>+2496(SB), Z2, Z2
+	VMINPS Z2, Z1, Z1
+	VMULPS consts<>+2560(SB), Z0, Z2
+	VADDPS consts<>+2624(SB), Z2, Z2
+	VMINPS Z2, Z1, Z1
+	VMULPS consts<>+2688(SB), Z0, Z2
+	VADDPS consts<>+2752(SB), Z2, Z2
+	VMINPS Z2, Z1, Z1
+	VCVTTPS2DQ Z1, Z2
+	VPANDD consts<>+1792(SB), Z1, Z3
+	VSUBPS Z3, Z1, Z3
+	VSUBPS consts<>+2816(SB), Z3, Z3
+	VPSRAD $31, Z3, Z3
+	VPADDD Z3, Z2, Z2
+	VPMAXSD consts<>+1408(SB), Z2, Z2
+	VSUBPS consts<>+2880(SB), Z0, Z0
+	VPSRAD $31, Z0, Z0
+	VPANDND Z2, Z0, Z2
+	VPSRLD $31, Z4, Z4
+	VPSLLD $7, Z4, Z4
+	VPORD Z4, Z2, Z2
+	VPMOVDB Z2, X2
+	VMOVDQU X2, (SI)
+	ADDQ $64, DI
+	ADDQ $16, SI
+	SUBQ $16, CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func encodeRootsAVX512(n int, x *float32, codes *byte, factor float32) 
+TEXT ·encodeRootsAVX512(SB), NOSPLIT, $0-28
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), DI
+	MOVQ codes+16(FP), SI
+	VBROADCASTSS factor+24(FP), Z8
+	VPXORD Z9, Z9, Z9
+loop:
+	VMOVUPS (DI), Z4
+	VSQRTPS Z4, Z0
+	VMULPS Z8, Z0, Z0
+	VMULPS consts<>+2944(SB), Z0, Z1
+	VADDPS consts<>+2112(SB), Z1, Z1
+	VMULPS consts<>+3008(SB), Z0, Z2
+	VADDPS consts<>+2240(SB), Z2, Z2
+	VMINPS Z2, Z1, Z1
+	VMULPS consts<>+3072(SB), Z0, Z2
+	VADDPS consts<>+2368(SB), Z2, Z2
+	VMINPS Z2, Z1, Z1
+	VMULPS consts<>+3136(SB), Z0, Z2
+	VADDPS consts<>+2496(SB), Z2, Z2
+	VMINPS Z2, Z1, Z1
+	VMULPS consts<>+3200(SB), Z0, Z2
+	VADDPS consts<>+2624(SB), Z2, Z2
+	VMINPS Z2, Z1, Z1
+	VMULPS consts<>+3264(SB), Z0, Z2
+	VADDPS consts<>+2752(SB), Z2, Z2
+	VMINPS Z2, Z1, Z1
+	VMULPS consts<>+3328(SB), Z0, Z2
+	VADDPS consts<>+3392(SB), Z2, Z2
+	VMINPS Z2, Z1, Z1
+	VCVTTPS2DQ Z1, Z2
+	VPANDD consts<>+1792(SB), Z1, Z3
+	VSUBPS Z3, Z1, Z3
+	VSUBPS consts<>+2816(SB), Z3, Z3
+	VPSRAD $31, Z3, Z3
+	VPADDD Z3, Z2, Z2
+	VPSUBD consts<>+1408(SB), Z2, Z2
+	VPMAXSD consts<>+1408(SB), Z2, Z2
+	VMOVUPS consts<>+3456(SB), Z3
+	VSUBPS Z1, Z3, Z3
+	VPSRAD $31, Z3, Z3
+	VPANDD consts<>+3520(SB), Z3, Z3
+	VPMAXSD Z3, Z2, Z2
+	VPSUBD Z4, Z9, Z4
+	VPSRAD $31, Z4, Z4
+	VPANDD Z4, Z2, Z2
+	VPMOVDB Z2, X2
+	VMOVDQU X2, (SI)
+	ADDQ $64, DI
+	ADDQ $16, SI
+	SUBQ $16, CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func largestAVX512(n int, x *float32) float32
+TEXT ·largestAVX512(SB), NOSPLIT, $0-20
+	MOVQ n+0(FP), CX
+	MOVQ x+8(FP), DI
+	VPXORD Z0, Z0, Z0
+loop:
+	VMOVUPS (DI), Z1
+	VPANDD consts<>+1856(SB), Z1, Z1
+	VPMAXSD Z1, Z0, Z0
+	ADDQ $64, DI
+	SUBQ $16, CX
+	JNZ loop
+	VEXTRACTF64X4 $1, Z0, Y1
+	VPMAXSD Y1, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VPMAXSD X1, X0, X0
+	VMOVHLPS X0, X0, X1
+	VPMAXSD X1, X0, X0
+	VMOVSHDUP X0, X1
+	VPMAXSD X1, X0, X0
+	VMOVSS X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
 // func peakAVX512(n int, x *float32) 
 TEXT ·peakAVX512(SB), NOSPLIT, $0-16
 	MOVQ n+0(FP), CX
@@ -15824,7 +16232,7 @@ TEXT ·laneTopAVX512(SB), NOSPLIT, $0-56
 	MOVQ top+48(FP), DX
 	VMOVUPS (DX), Z0
 loop:
-	VPANDD consts<>+1728(SB), Z13, Z2
+	VPANDD consts<>+1856(SB), Z13, Z2
 	VCMPPS $1, Z14, Z2, K2
 	VADDPS Z12, Z13, Z13
 	VMOVUPS (DI), Z1
@@ -15871,18 +16279,18 @@ loop:
 	VCVTPS2DQ Z0, Z1
 	VCVTDQ2PS Z1, Z2
 	VSUBPS Z2, Z0, Z0
-	VMOVUPS consts<>+1792(SB), Z2
-	VFMADD213PS consts<>+1856(SB), Z0, Z2
-	VFMADD213PS consts<>+1920(SB), Z0, Z2
-	VFMADD213PS consts<>+1984(SB), Z0, Z2
-	VFMADD213PS consts<>+2048(SB), Z0, Z2
-	VFMADD213PS consts<>+2112(SB), Z0, Z2
+	VMOVUPS consts<>+3584(SB), Z2
+	VFMADD213PS consts<>+3648(SB), Z0, Z2
+	VFMADD213PS consts<>+3712(SB), Z0, Z2
+	VFMADD213PS consts<>+3776(SB), Z0, Z2
+	VFMADD213PS consts<>+3840(SB), Z0, Z2
+	VFMADD213PS consts<>+3904(SB), Z0, Z2
 	VFMADD213PS consts<>+704(SB), Z0, Z2
 	VPSUBD Z8, Z1, Z1
 	VPMAXSD Z10, Z1, Z1
 	VPSLLD $23, Z1, Z1
 	VMULPS Z1, Z2, Z2
-	VPANDD consts<>+1728(SB), Z13, Z3
+	VPANDD consts<>+1856(SB), Z13, Z3
 	VCMPPS $1, Z14, Z3, K2
 	VADDPS Z12, Z13, Z13
 	VMOVAPS.Z Z2, K2, Z2
@@ -15942,12 +16350,12 @@ loop:
 	VCVTPS2DQ Z0, Z1
 	VCVTDQ2PS Z1, Z2
 	VSUBPS Z2, Z0, Z0
-	VMOVUPS consts<>+1792(SB), Z2
-	VFMADD213PS consts<>+1856(SB), Z0, Z2
-	VFMADD213PS consts<>+1920(SB), Z0, Z2
-	VFMADD213PS consts<>+1984(SB), Z0, Z2
-	VFMADD213PS consts<>+2048(SB), Z0, Z2
-	VFMADD213PS consts<>+2112(SB), Z0, Z2
+	VMOVUPS consts<>+3584(SB), Z2
+	VFMADD213PS consts<>+3648(SB), Z0, Z2
+	VFMADD213PS consts<>+3712(SB), Z0, Z2
+	VFMADD213PS consts<>+3776(SB), Z0, Z2
+	VFMADD213PS consts<>+3840(SB), Z0, Z2
+	VFMADD213PS consts<>+3904(SB), Z0, Z2
 	VFMADD213PS consts<>+704(SB), Z0, Z2
 	VPADDD consts<>+768(SB), Z1, Z1
 	VPMAXSD Z10, Z1, Z1
@@ -15956,7 +16364,7 @@ loop:
 	VMOVUPS (R8), Z4
 	VFMADD213PS Z9, Z11, Z4
 	VMULPS Z2, Z4, Z4
-	VPANDD consts<>+1728(SB), Z13, Z3
+	VPANDD consts<>+1856(SB), Z13, Z3
 	VCMPPS $1, Z14, Z3, K2
 	VADDPS Z12, Z13, Z13
 	VMOVAPS.Z Z2, K2, Z2
@@ -24286,63 +24694,287 @@ DATA consts<>+1696(SB)/8, $0xffff0000ffff0000
 DATA consts<>+1704(SB)/8, $0xffff0000ffff0000
 DATA consts<>+1712(SB)/8, $0xffff0000ffff0000
 DATA consts<>+1720(SB)/8, $0xffff0000ffff0000
-DATA consts<>+1728(SB)/8, $0x7fffffff7fffffff
-DATA consts<>+1736(SB)/8, $0x7fffffff7fffffff
-DATA consts<>+1744(SB)/8, $0x7fffffff7fffffff
-DATA consts<>+1752(SB)/8, $0x7fffffff7fffffff
-DATA consts<>+1760(SB)/8, $0x7fffffff7fffffff
-DATA consts<>+1768(SB)/8, $0x7fffffff7fffffff
-DATA consts<>+1776(SB)/8, $0x7fffffff7fffffff
-DATA consts<>+1784(SB)/8, $0x7fffffff7fffffff
-DATA consts<>+1792(SB)/8, $0x3920fdde3920fdde
-DATA consts<>+1800(SB)/8, $0x3920fdde3920fdde
-DATA consts<>+1808(SB)/8, $0x3920fdde3920fdde
-DATA consts<>+1816(SB)/8, $0x3920fdde3920fdde
-DATA consts<>+1824(SB)/8, $0x3920fdde3920fdde
-DATA consts<>+1832(SB)/8, $0x3920fdde3920fdde
-DATA consts<>+1840(SB)/8, $0x3920fdde3920fdde
-DATA consts<>+1848(SB)/8, $0x3920fdde3920fdde
-DATA consts<>+1856(SB)/8, $0x3aaf9f293aaf9f29
-DATA consts<>+1864(SB)/8, $0x3aaf9f293aaf9f29
-DATA consts<>+1872(SB)/8, $0x3aaf9f293aaf9f29
-DATA consts<>+1880(SB)/8, $0x3aaf9f293aaf9f29
-DATA consts<>+1888(SB)/8, $0x3aaf9f293aaf9f29
-DATA consts<>+1896(SB)/8, $0x3aaf9f293aaf9f29
-DATA consts<>+1904(SB)/8, $0x3aaf9f293aaf9f29
-DATA consts<>+1912(SB)/8, $0x3aaf9f293aaf9f29
-DATA consts<>+1920(SB)/8, $0x3c1d96a63c1d96a6
-DATA consts<>+1928(SB)/8, $0x3c1d96a63c1d96a6
-DATA consts<>+1936(SB)/8, $0x3c1d96a63c1d96a6
-DATA consts<>+1944(SB)/8, $0x3c1d96a63c1d96a6
-DATA consts<>+1952(SB)/8, $0x3c1d96a63c1d96a6
-DATA consts<>+1960(SB)/8, $0x3c1d96a63c1d96a6
-DATA consts<>+1968(SB)/8, $0x3c1d96a63c1d96a6
-DATA consts<>+1976(SB)/8, $0x3c1d96a63c1d96a6
-DATA consts<>+1984(SB)/8, $0x3d6357743d635774
-DATA consts<>+1992(SB)/8, $0x3d6357743d635774
-DATA consts<>+2000(SB)/8, $0x3d6357743d635774
-DATA consts<>+2008(SB)/8, $0x3d6357743d635774
-DATA consts<>+2016(SB)/8, $0x3d6357743d635774
-DATA consts<>+2024(SB)/8, $0x3d6357743d635774
-DATA consts<>+2032(SB)/8, $0x3d6357743d635774
-DATA consts<>+2040(SB)/8, $0x3d6357743d635774
-DATA consts<>+2048(SB)/8, $0x3e75fdee3e75fdee
-DATA consts<>+2056(SB)/8, $0x3e75fdee3e75fdee
-DATA consts<>+2064(SB)/8, $0x3e75fdee3e75fdee
-DATA consts<>+2072(SB)/8, $0x3e75fdee3e75fdee
-DATA consts<>+2080(SB)/8, $0x3e75fdee3e75fdee
-DATA consts<>+2088(SB)/8, $0x3e75fdee3e75fdee
-DATA consts<>+2096(SB)/8, $0x3e75fdee3e75fdee
-DATA consts<>+2104(SB)/8, $0x3e75fdee3e75fdee
-DATA consts<>+2112(SB)/8, $0x3f3172183f317218
-DATA consts<>+2120(SB)/8, $0x3f3172183f317218
-DATA consts<>+2128(SB)/8, $0x3f3172183f317218
-DATA consts<>+2136(SB)/8, $0x3f3172183f317218
-DATA consts<>+2144(SB)/8, $0x3f3172183f317218
-DATA consts<>+2152(SB)/8, $0x3f3172183f317218
-DATA consts<>+2160(SB)/8, $0x3f3172183f317218
-DATA consts<>+2168(SB)/8, $0x3f3172183f317218
-GLOBL consts<>(SB), RODATA|NOPTR, $2176
+DATA consts<>+1728(SB)/8, $0x0000008000000080
+DATA consts<>+1736(SB)/8, $0x0000008000000080
+DATA consts<>+1744(SB)/8, $0x0000008000000080
+DATA consts<>+1752(SB)/8, $0x0000008000000080
+DATA consts<>+1760(SB)/8, $0x0000008000000080
+DATA consts<>+1768(SB)/8, $0x0000008000000080
+DATA consts<>+1776(SB)/8, $0x0000008000000080
+DATA consts<>+1784(SB)/8, $0x0000008000000080
+DATA consts<>+1792(SB)/8, $0xff800000ff800000
+DATA consts<>+1800(SB)/8, $0xff800000ff800000
+DATA consts<>+1808(SB)/8, $0xff800000ff800000
+DATA consts<>+1816(SB)/8, $0xff800000ff800000
+DATA consts<>+1824(SB)/8, $0xff800000ff800000
+DATA consts<>+1832(SB)/8, $0xff800000ff800000
+DATA consts<>+1840(SB)/8, $0xff800000ff800000
+DATA consts<>+1848(SB)/8, $0xff800000ff800000
+DATA consts<>+1856(SB)/8, $0x7fffffff7fffffff
+DATA consts<>+1864(SB)/8, $0x7fffffff7fffffff
+DATA consts<>+1872(SB)/8, $0x7fffffff7fffffff
+DATA consts<>+1880(SB)/8, $0x7fffffff7fffffff
+DATA consts<>+1888(SB)/8, $0x7fffffff7fffffff
+DATA consts<>+1896(SB)/8, $0x7fffffff7fffffff
+DATA consts<>+1904(SB)/8, $0x7fffffff7fffffff
+DATA consts<>+1912(SB)/8, $0x7fffffff7fffffff
+DATA consts<>+1920(SB)/8, $0x4987a2394987a239
+DATA consts<>+1928(SB)/8, $0x4987a2394987a239
+DATA consts<>+1936(SB)/8, $0x4987a2394987a239
+DATA consts<>+1944(SB)/8, $0x4987a2394987a239
+DATA consts<>+1952(SB)/8, $0x4987a2394987a239
+DATA consts<>+1960(SB)/8, $0x4987a2394987a239
+DATA consts<>+1968(SB)/8, $0x4987a2394987a239
+DATA consts<>+1976(SB)/8, $0x4987a2394987a239
+DATA consts<>+1984(SB)/8, $0x3f638e393f638e39
+DATA consts<>+1992(SB)/8, $0x3f638e393f638e39
+DATA consts<>+2000(SB)/8, $0x3f638e393f638e39
+DATA consts<>+2008(SB)/8, $0x3f638e393f638e39
+DATA consts<>+2016(SB)/8, $0x3f638e393f638e39
+DATA consts<>+2024(SB)/8, $0x3f638e393f638e39
+DATA consts<>+2032(SB)/8, $0x3f638e393f638e39
+DATA consts<>+2040(SB)/8, $0x3f638e393f638e39
+DATA consts<>+2048(SB)/8, $0x4859038e4859038e
+DATA consts<>+2056(SB)/8, $0x4859038e4859038e
+DATA consts<>+2064(SB)/8, $0x4859038e4859038e
+DATA consts<>+2072(SB)/8, $0x4859038e4859038e
+DATA consts<>+2080(SB)/8, $0x4859038e4859038e
+DATA consts<>+2088(SB)/8, $0x4859038e4859038e
+DATA consts<>+2096(SB)/8, $0x4859038e4859038e
+DATA consts<>+2104(SB)/8, $0x4859038e4859038e
+DATA consts<>+2112(SB)/8, $0x3fe38e393fe38e39
+DATA consts<>+2120(SB)/8, $0x3fe38e393fe38e39
+DATA consts<>+2128(SB)/8, $0x3fe38e393fe38e39
+DATA consts<>+2136(SB)/8, $0x3fe38e393fe38e39
+DATA consts<>+2144(SB)/8, $0x3fe38e393fe38e39
+DATA consts<>+2152(SB)/8, $0x3fe38e393fe38e39
+DATA consts<>+2160(SB)/8, $0x3fe38e393fe38e39
+DATA consts<>+2168(SB)/8, $0x3fe38e393fe38e39
+DATA consts<>+2176(SB)/8, $0x472d9c72472d9c72
+DATA consts<>+2184(SB)/8, $0x472d9c72472d9c72
+DATA consts<>+2192(SB)/8, $0x472d9c72472d9c72
+DATA consts<>+2200(SB)/8, $0x472d9c72472d9c72
+DATA consts<>+2208(SB)/8, $0x472d9c72472d9c72
+DATA consts<>+2216(SB)/8, $0x472d9c72472d9c72
+DATA consts<>+2224(SB)/8, $0x472d9c72472d9c72
+DATA consts<>+2232(SB)/8, $0x472d9c72472d9c72
+DATA consts<>+2240(SB)/8, $0x40638e3940638e39
+DATA consts<>+2248(SB)/8, $0x40638e3940638e39
+DATA consts<>+2256(SB)/8, $0x40638e3940638e39
+DATA consts<>+2264(SB)/8, $0x40638e3940638e39
+DATA consts<>+2272(SB)/8, $0x40638e3940638e39
+DATA consts<>+2280(SB)/8, $0x40638e3940638e39
+DATA consts<>+2288(SB)/8, $0x40638e3940638e39
+DATA consts<>+2296(SB)/8, $0x40638e3940638e39
+DATA consts<>+2304(SB)/8, $0x460ae38e460ae38e
+DATA consts<>+2312(SB)/8, $0x460ae38e460ae38e
+DATA consts<>+2320(SB)/8, $0x460ae38e460ae38e
+DATA consts<>+2328(SB)/8, $0x460ae38e460ae38e
+DATA consts<>+2336(SB)/8, $0x460ae38e460ae38e
+DATA consts<>+2344(SB)/8, $0x460ae38e460ae38e
+DATA consts<>+2352(SB)/8, $0x460ae38e460ae38e
+DATA consts<>+2360(SB)/8, $0x460ae38e460ae38e
+DATA consts<>+2368(SB)/8, $0x40e38e3940e38e39
+DATA consts<>+2376(SB)/8, $0x40e38e3940e38e39
+DATA consts<>+2384(SB)/8, $0x40e38e3940e38e39
+DATA consts<>+2392(SB)/8, $0x40e38e3940e38e39
+DATA consts<>+2400(SB)/8, $0x40e38e3940e38e39
+DATA consts<>+2408(SB)/8, $0x40e38e3940e38e39
+DATA consts<>+2416(SB)/8, $0x40e38e3940e38e39
+DATA consts<>+2424(SB)/8, $0x40e38e3940e38e39
+DATA consts<>+2432(SB)/8, $0x44de38e444de38e4
+DATA consts<>+2440(SB)/8, $0x44de38e444de38e4
+DATA consts<>+2448(SB)/8, $0x44de38e444de38e4
+DATA consts<>+2456(SB)/8, $0x44de38e444de38e4
+DATA consts<>+2464(SB)/8, $0x44de38e444de38e4
+DATA consts<>+2472(SB)/8, $0x44de38e444de38e4
+DATA consts<>+2480(SB)/8, $0x44de38e444de38e4
+DATA consts<>+2488(SB)/8, $0x44de38e444de38e4
+DATA consts<>+2496(SB)/8, $0x41638e3941638e39
+DATA consts<>+2504(SB)/8, $0x41638e3941638e39
+DATA consts<>+2512(SB)/8, $0x41638e3941638e39
+DATA consts<>+2520(SB)/8, $0x41638e3941638e39
+DATA consts<>+2528(SB)/8, $0x41638e3941638e39
+DATA consts<>+2536(SB)/8, $0x41638e3941638e39
+DATA consts<>+2544(SB)/8, $0x41638e3941638e39
+DATA consts<>+2552(SB)/8, $0x41638e3941638e39
+DATA consts<>+2560(SB)/8, $0x43b1c71c43b1c71c
+DATA consts<>+2568(SB)/8, $0x43b1c71c43b1c71c
+DATA consts<>+2576(SB)/8, $0x43b1c71c43b1c71c
+DATA consts<>+2584(SB)/8, $0x43b1c71c43b1c71c
+DATA consts<>+2592(SB)/8, $0x43b1c71c43b1c71c
+DATA consts<>+2600(SB)/8, $0x43b1c71c43b1c71c
+DATA consts<>+2608(SB)/8, $0x43b1c71c43b1c71c
+DATA consts<>+2616(SB)/8, $0x43b1c71c43b1c71c
+DATA consts<>+2624(SB)/8, $0x41e38e3941e38e39
+DATA consts<>+2632(SB)/8, $0x41e38e3941e38e39
+DATA consts<>+2640(SB)/8, $0x41e38e3941e38e39
+DATA consts<>+2648(SB)/8, $0x41e38e3941e38e39
+DATA consts<>+2656(SB)/8, $0x41e38e3941e38e39
+DATA consts<>+2664(SB)/8, $0x41e38e3941e38e39
+DATA consts<>+2672(SB)/8, $0x41e38e3941e38e39
+DATA consts<>+2680(SB)/8, $0x41e38e3941e38e39
+DATA consts<>+2688(SB)/8, $0x428e38e4428e38e4
+DATA consts<>+2696(SB)/8, $0x428e38e4428e38e4
+DATA consts<>+2704(SB)/8, $0x428e38e4428e38e4
+DATA consts<>+2712(SB)/8, $0x428e38e4428e38e4
+DATA consts<>+2720(SB)/8, $0x428e38e4428e38e4
+DATA consts<>+2728(SB)/8, $0x428e38e4428e38e4
+DATA consts<>+2736(SB)/8, $0x428e38e4428e38e4
+DATA consts<>+2744(SB)/8, $0x428e38e4428e38e4
+DATA consts<>+2752(SB)/8, $0x42638e3942638e39
+DATA consts<>+2760(SB)/8, $0x42638e3942638e39
+DATA consts<>+2768(SB)/8, $0x42638e3942638e39
+DATA consts<>+2776(SB)/8, $0x42638e3942638e39
+DATA consts<>+2784(SB)/8, $0x42638e3942638e39
+DATA consts<>+2792(SB)/8, $0x42638e3942638e39
+DATA consts<>+2800(SB)/8, $0x42638e3942638e39
+DATA consts<>+2808(SB)/8, $0x42638e3942638e39
+DATA consts<>+2816(SB)/8, $0x3e4ccccd3e4ccccd
+DATA consts<>+2824(SB)/8, $0x3e4ccccd3e4ccccd
+DATA consts<>+2832(SB)/8, $0x3e4ccccd3e4ccccd
+DATA consts<>+2840(SB)/8, $0x3e4ccccd3e4ccccd
+DATA consts<>+2848(SB)/8, $0x3e4ccccd3e4ccccd
+DATA consts<>+2856(SB)/8, $0x3e4ccccd3e4ccccd
+DATA consts<>+2864(SB)/8, $0x3e4ccccd3e4ccccd
+DATA consts<>+2872(SB)/8, $0x3e4ccccd3e4ccccd
+DATA consts<>+2880(SB)/8, $0x3493a3b63493a3b6
+DATA consts<>+2888(SB)/8, $0x3493a3b63493a3b6
+DATA consts<>+2896(SB)/8, $0x3493a3b63493a3b6
+DATA consts<>+2904(SB)/8, $0x3493a3b63493a3b6
+DATA consts<>+2912(SB)/8, $0x3493a3b63493a3b6
+DATA consts<>+2920(SB)/8, $0x3493a3b63493a3b6
+DATA consts<>+2928(SB)/8, $0x3493a3b63493a3b6
+DATA consts<>+2936(SB)/8, $0x3493a3b63493a3b6
+DATA consts<>+2944(SB)/8, $0x4a07a2394a07a239
+DATA consts<>+2952(SB)/8, $0x4a07a2394a07a239
+DATA consts<>+2960(SB)/8, $0x4a07a2394a07a239
+DATA consts<>+2968(SB)/8, $0x4a07a2394a07a239
+DATA consts<>+2976(SB)/8, $0x4a07a2394a07a239
+DATA consts<>+2984(SB)/8, $0x4a07a2394a07a239
+DATA consts<>+2992(SB)/8, $0x4a07a2394a07a239
+DATA consts<>+3000(SB)/8, $0x4a07a2394a07a239
+DATA consts<>+3008(SB)/8, $0x48d9038e48d9038e
+DATA consts<>+3016(SB)/8, $0x48d9038e48d9038e
+DATA consts<>+3024(SB)/8, $0x48d9038e48d9038e
+DATA consts<>+3032(SB)/8, $0x48d9038e48d9038e
+DATA consts<>+3040(SB)/8, $0x48d9038e48d9038e
+DATA consts<>+3048(SB)/8, $0x48d9038e48d9038e
+DATA consts<>+3056(SB)/8, $0x48d9038e48d9038e
+DATA consts<>+3064(SB)/8, $0x48d9038e48d9038e
+DATA consts<>+3072(SB)/8, $0x47ad9c7247ad9c72
+DATA consts<>+3080(SB)/8, $0x47ad9c7247ad9c72
+DATA consts<>+3088(SB)/8, $0x47ad9c7247ad9c72
+DATA consts<>+3096(SB)/8, $0x47ad9c7247ad9c72
+DATA consts<>+3104(SB)/8, $0x47ad9c7247ad9c72
+DATA consts<>+3112(SB)/8, $0x47ad9c7247ad9c72
+DATA consts<>+3120(SB)/8, $0x47ad9c7247ad9c72
+DATA consts<>+3128(SB)/8, $0x47ad9c7247ad9c72
+DATA consts<>+3136(SB)/8, $0x468ae38e468ae38e
+DATA consts<>+3144(SB)/8, $0x468ae38e468ae38e
+DATA consts<>+3152(SB)/8, $0x468ae38e468ae38e
+DATA consts<>+3160(SB)/8, $0x468ae38e468ae38e
+DATA consts<>+3168(SB)/8, $0x468ae38e468ae38e
+DATA consts<>+3176(SB)/8, $0x468ae38e468ae38e
+DATA consts<>+3184(SB)/8, $0x468ae38e468ae38e
+DATA consts<>+3192(SB)/8, $0x468ae38e468ae38e
+DATA consts<>+3200(SB)/8, $0x455e38e4455e38e4
+DATA consts<>+3208(SB)/8, $0x455e38e4455e38e4
+DATA consts<>+3216(SB)/8, $0x455e38e4455e38e4
+DATA consts<>+3224(SB)/8, $0x455e38e4455e38e4
+DATA consts<>+3232(SB)/8, $0x455e38e4455e38e4
+DATA consts<>+3240(SB)/8, $0x455e38e4455e38e4
+DATA consts<>+3248(SB)/8, $0x455e38e4455e38e4
+DATA consts<>+3256(SB)/8, $0x455e38e4455e38e4
+DATA consts<>+3264(SB)/8, $0x4431c71c4431c71c
+DATA consts<>+3272(SB)/8, $0x4431c71c4431c71c
+DATA consts<>+3280(SB)/8, $0x4431c71c4431c71c
+DATA consts<>+3288(SB)/8, $0x4431c71c4431c71c
+DATA consts<>+3296(SB)/8, $0x4431c71c4431c71c
+DATA consts<>+3304(SB)/8, $0x4431c71c4431c71c
+DATA consts<>+3312(SB)/8, $0x4431c71c4431c71c
+DATA consts<>+3320(SB)/8, $0x4431c71c4431c71c
+DATA consts<>+3328(SB)/8, $0x430e38e4430e38e4
+DATA consts<>+3336(SB)/8, $0x430e38e4430e38e4
+DATA consts<>+3344(SB)/8, $0x430e38e4430e38e4
+DATA consts<>+3352(SB)/8, $0x430e38e4430e38e4
+DATA consts<>+3360(SB)/8, $0x430e38e4430e38e4
+DATA consts<>+3368(SB)/8, $0x430e38e4430e38e4
+DATA consts<>+3376(SB)/8, $0x430e38e4430e38e4
+DATA consts<>+3384(SB)/8, $0x430e38e4430e38e4
+DATA consts<>+3392(SB)/8, $0x42e38e3942e38e39
+DATA consts<>+3400(SB)/8, $0x42e38e3942e38e39
+DATA consts<>+3408(SB)/8, $0x42e38e3942e38e39
+DATA consts<>+3416(SB)/8, $0x42e38e3942e38e39
+DATA consts<>+3424(SB)/8, $0x42e38e3942e38e39
+DATA consts<>+3432(SB)/8, $0x42e38e3942e38e39
+DATA consts<>+3440(SB)/8, $0x42e38e3942e38e39
+DATA consts<>+3448(SB)/8, $0x42e38e3942e38e39
+DATA consts<>+3456(SB)/8, $0x437fc000437fc000
+DATA consts<>+3464(SB)/8, $0x437fc000437fc000
+DATA consts<>+3472(SB)/8, $0x437fc000437fc000
+DATA consts<>+3480(SB)/8, $0x437fc000437fc000
+DATA consts<>+3488(SB)/8, $0x437fc000437fc000
+DATA consts<>+3496(SB)/8, $0x437fc000437fc000
+DATA consts<>+3504(SB)/8, $0x437fc000437fc000
+DATA consts<>+3512(SB)/8, $0x437fc000437fc000
+DATA consts<>+3520(SB)/8, $0x000000ff000000ff
+DATA consts<>+3528(SB)/8, $0x000000ff000000ff
+DATA consts<>+3536(SB)/8, $0x000000ff000000ff
+DATA consts<>+3544(SB)/8, $0x000000ff000000ff
+DATA consts<>+3552(SB)/8, $0x000000ff000000ff
+DATA consts<>+3560(SB)/8, $0x000000ff000000ff
+DATA consts<>+3568(SB)/8, $0x000000ff000000ff
+DATA consts<>+3576(SB)/8, $0x000000ff000000ff
+DATA consts<>+3584(SB)/8, $0x3920fdde3920fdde
+DATA consts<>+3592(SB)/8, $0x3920fdde3920fdde
+DATA consts<>+3600(SB)/8, $0x3920fdde3920fdde
+DATA consts<>+3608(SB)/8, $0x3920fdde3920fdde
+DATA consts<>+3616(SB)/8, $0x3920fdde3920fdde
+DATA consts<>+3624(SB)/8, $0x3920fdde3920fdde
+DATA consts<>+3632(SB)/8, $0x3920fdde3920fdde
+DATA consts<>+3640(SB)/8, $0x3920fdde3920fdde
+DATA consts<>+3648(SB)/8, $0x3aaf9f293aaf9f29
+DATA consts<>+3656(SB)/8, $0x3aaf9f293aaf9f29
+DATA consts<>+3664(SB)/8, $0x3aaf9f293aaf9f29
+DATA consts<>+3672(SB)/8, $0x3aaf9f293aaf9f29
+DATA consts<>+3680(SB)/8, $0x3aaf9f293aaf9f29
+DATA consts<>+3688(SB)/8, $0x3aaf9f293aaf9f29
+DATA consts<>+3696(SB)/8, $0x3aaf9f293aaf9f29
+DATA consts<>+3704(SB)/8, $0x3aaf9f293aaf9f29
+DATA consts<>+3712(SB)/8, $0x3c1d96a63c1d96a6
+DATA consts<>+3720(SB)/8, $0x3c1d96a63c1d96a6
+DATA consts<>+3728(SB)/8, $0x3c1d96a63c1d96a6
+DATA consts<>+3736(SB)/8, $0x3c1d96a63c1d96a6
+DATA consts<>+3744(SB)/8, $0x3c1d96a63c1d96a6
+DATA consts<>+3752(SB)/8, $0x3c1d96a63c1d96a6
+DATA consts<>+3760(SB)/8, $0x3c1d96a63c1d96a6
+DATA consts<>+3768(SB)/8, $0x3c1d96a63c1d96a6
+DATA consts<>+3776(SB)/8, $0x3d6357743d635774
+DATA consts<>+3784(SB)/8, $0x3d6357743d635774
+DATA consts<>+3792(SB)/8, $0x3d6357743d635774
+DATA consts<>+3800(SB)/8, $0x3d6357743d635774
+DATA consts<>+3808(SB)/8, $0x3d6357743d635774
+DATA consts<>+3816(SB)/8, $0x3d6357743d635774
+DATA consts<>+3824(SB)/8, $0x3d6357743d635774
+DATA consts<>+3832(SB)/8, $0x3d6357743d635774
+DATA consts<>+3840(SB)/8, $0x3e75fdee3e75fdee
+DATA consts<>+3848(SB)/8, $0x3e75fdee3e75fdee
+DATA consts<>+3856(SB)/8, $0x3e75fdee3e75fdee
+DATA consts<>+3864(SB)/8, $0x3e75fdee3e75fdee
+DATA consts<>+3872(SB)/8, $0x3e75fdee3e75fdee
+DATA consts<>+3880(SB)/8, $0x3e75fdee3e75fdee
+DATA consts<>+3888(SB)/8, $0x3e75fdee3e75fdee
+DATA consts<>+3896(SB)/8, $0x3e75fdee3e75fdee
+DATA consts<>+3904(SB)/8, $0x3f3172183f317218
+DATA consts<>+3912(SB)/8, $0x3f3172183f317218
+DATA consts<>+3920(SB)/8, $0x3f3172183f317218
+DATA consts<>+3928(SB)/8, $0x3f3172183f317218
+DATA consts<>+3936(SB)/8, $0x3f3172183f317218
+DATA consts<>+3944(SB)/8, $0x3f3172183f317218
+DATA consts<>+3952(SB)/8, $0x3f3172183f317218
+DATA consts<>+3960(SB)/8, $0x3f3172183f317218
+GLOBL consts<>(SB), RODATA|NOPTR, $3968
 
 DATA nibbles<>+0(SB)/8, $0x0000000000000004
 DATA nibbles<>+8(SB)/8, $0x000000080000000c

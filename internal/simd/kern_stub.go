@@ -94,6 +94,20 @@ func toBF16AVX2(n int, dst *uint16, src *float32) { panic(noAssembly) }
 
 func roundBF16AVX2(n int, x *float32) { panic(noAssembly) }
 
+func decodeSignedAVX2(n int, x *float32, codes *byte, factor float32, parts *float32) {
+	panic(noAssembly)
+}
+
+func decodeRootsAVX2(n int, x *float32, codes *byte, factor float32, parts *float32) {
+	panic(noAssembly)
+}
+
+func encodeSignedAVX2(n int, x *float32, codes *byte, factor float32) { panic(noAssembly) }
+
+func encodeRootsAVX2(n int, x *float32, codes *byte, factor float32) { panic(noAssembly) }
+
+func largestAVX2(n int, x *float32) float32 { panic(noAssembly) }
+
 func peakAVX2(n int, x *float32) { panic(noAssembly) }
 
 func tile1AVX2(slivers int, kc int, a *float32, rs int, ks int, b *float32, skip int, c *float32, ldc int, acc int) {
@@ -309,6 +323,20 @@ func toBF16AVX512(n int, dst *uint16, src *float32) { panic(noAssembly) }
 func roundBF16AVX512(n int, x *float32) { panic(noAssembly) }
 
 func pairBF16AVX512(n int, x *float32, width int) { panic(noAssembly) }
+
+func decodeSignedAVX512(n int, x *float32, codes *byte, factor float32, parts *float32) {
+	panic(noAssembly)
+}
+
+func decodeRootsAVX512(n int, x *float32, codes *byte, factor float32, parts *float32) {
+	panic(noAssembly)
+}
+
+func encodeSignedAVX512(n int, x *float32, codes *byte, factor float32) { panic(noAssembly) }
+
+func encodeRootsAVX512(n int, x *float32, codes *byte, factor float32) { panic(noAssembly) }
+
+func largestAVX512(n int, x *float32) float32 { panic(noAssembly) }
 
 func peakAVX512(n int, x *float32) { panic(noAssembly) }
 

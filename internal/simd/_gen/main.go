@@ -108,6 +108,7 @@ func files() map[string]string {
 		v.elementwise()
 		v.bf16()
 		v.roundings()
+		v.codes()
 		v.peak()
 		v.tiles()
 	}
