@@ -13,8 +13,9 @@ type MethodInfo struct {
 	Source   string          `json:"source"`
 	Rate     float64         `json:"learning_rate"` // peak where none is set
 	PeftType string          `json:"peft_type,omitempty"`
-	PEFT     bool            `json:"peft_reads"` // PEFT loads its adapters
-	Merges   string          `json:"merges"`     // exactly, or what keeps its adapters from it
+	PEFT     bool            `json:"peft_reads"`     // PEFT loads its adapters
+	Size     string          `json:"size,omitempty"` // setting that makes its adapter larger
+	Merges   string          `json:"merges"`         // exactly, or what keeps its adapters from it
 	Settings []MethodSetting `json:"settings"`
 }
 
@@ -33,7 +34,7 @@ func Methods() []MethodInfo {
 	var out []MethodInfo
 	for _, name := range method.Names() {
 		about := method.All()[name].About()
-		m := MethodInfo{Name: name, Summary: about.Summary, Source: about.Source, Rate: about.Rate, PeftType: about.PEFT,
+		m := MethodInfo{Name: name, Summary: about.Summary, Source: about.Source, Rate: about.Rate, PeftType: about.PEFT, Size: about.Size,
 			PEFT: slices.Contains(typesOfPEFT(), about.PEFT), Merges: about.Merges, Settings: []MethodSetting{}}
 		if m.Merges == "" {
 			m.Merges = "no"

@@ -22,7 +22,7 @@ var layers = []string{
 	"tensor/devicetest method task",
 	"method/methodtest train",
 	".",
-	"demo",
+	"demo compare",
 	"cmd/meft",
 }
 

@@ -49,7 +49,7 @@ type LoRA struct {
 
 // About names the rate of QLoRA for models of up to 13B, with which most recipes begin.
 func (*LoRA) About() About {
-	return About{Summary: "low-rank updates of linear layers", Source: "Hu et al. 2021, https://arxiv.org/abs/2106.09685", Rate: 2e-4, PEFT: "LORA", Merges: Exactly}
+	return About{Summary: "low-rank updates of linear layers", Source: "Hu et al. 2021, https://arxiv.org/abs/2106.09685", Rate: 2e-4, PEFT: "LORA", Size: "lora_r", Merges: Exactly}
 }
 
 // Reach is ToInputs.

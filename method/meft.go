@@ -79,7 +79,7 @@ type MEFT struct {
 // About names the rate of the paper, section 4.3.
 func (*MEFT) About() About {
 	return About{Summary: "a wide sparse adapter beside each feed-forward layer, in host memory; the neurons that fire visit the device",
-		Source: "Hao et al. 2024, ACL 2024, https://arxiv.org/abs/2406.04984", Rate: 1e-4, PEFT: "MEFT",
+		Source: "Hao et al. 2024, ACL 2024, https://arxiv.org/abs/2406.04984", Rate: 1e-4, PEFT: "MEFT", Size: "meft_neurons",
 		Merges: "with meft_activation swiglu and meft_gate none; exactly where meft_top_k is meft_neurons, else with the gap measured"}
 }
 

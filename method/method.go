@@ -46,6 +46,7 @@ type About struct {
 	Rate    float64 // peak learning rate where none is set
 	PEFT    string  // peft_type of its adapter folders: PEFT's own, or ours where PEFT has no such method; "" for a method that writes a model
 	Changes bool    // with its initial values the model does not compute what it did before
+	Size    string  // setting, a whole number, that makes its adapter larger; "" for none
 	Merges  string  // "exactly" where every adapter folds into the weights of a plain model, else when it does or why it does not
 }
 

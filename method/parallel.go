@@ -33,7 +33,7 @@ const keyDeviation = 0.02
 
 // About names the rate of MEFT's paper for its dense baseline, section 4.3.
 func (*Parallel) About() About {
-	return About{Summary: "a dense adapter beside each feed-forward layer, on the device", Source: "He et al. 2022, https://arxiv.org/abs/2110.04366", Rate: 1e-4, PEFT: "PARALLEL_ADAPTER",
+	return About{Summary: "a dense adapter beside each feed-forward layer, on the device", Source: "He et al. 2022, https://arxiv.org/abs/2110.04366", Rate: 1e-4, PEFT: "PARALLEL_ADAPTER", Size: "parallel_bottleneck",
 		Merges: "exactly with parallel_activation swiglu"}
 }
 

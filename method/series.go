@@ -40,7 +40,7 @@ type Series struct {
 
 // About names the rate at which LLM-Adapters trains its series adapter.
 func (*Series) About() About {
-	return About{Summary: "dense adapters on the outputs of attention and of the feed-forward layer, on the device", Source: "Houlsby et al. 2019, https://arxiv.org/abs/1902.00751", Rate: 3e-4, PEFT: "SERIES_ADAPTER",
+	return About{Summary: "dense adapters on the outputs of attention and of the feed-forward layer, on the device", Source: "Houlsby et al. 2019, https://arxiv.org/abs/1902.00751", Rate: 3e-4, PEFT: "SERIES_ADAPTER", Size: "series_bottleneck",
 		Merges: "no: a layer of the model has no activation on its output"}
 }
 

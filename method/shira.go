@@ -33,7 +33,7 @@ type SHiRA struct {
 
 // About names the rate of PEFT's comparison of methods.
 func (*SHiRA) About() About {
-	return About{Summary: "a few elements of the weights of linear layers", Source: "Bhardwaj et al. 2024, https://arxiv.org/abs/2406.13175", Rate: 1e-4, PEFT: "SHIRA", Merges: Exactly}
+	return About{Summary: "a few elements of the weights of linear layers", Source: "Bhardwaj et al. 2024, https://arxiv.org/abs/2406.13175", Rate: 1e-4, PEFT: "SHIRA", Size: "shira_r", Merges: Exactly}
 }
 
 // Reach is ToInputs.
