@@ -136,20 +136,21 @@ type site struct {
 	name    string
 	out, in int
 	rows    int
+	dtype   tensor.DType // it is kept in
 }
 
 func (s *kernelSet) sites() []site {
-	c := s.c
+	c, t := s.c, s.frozen
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
-	all := []site{{"q", q, c.Dim, s.n}}
+	all := []site{{"q", q, c.Dim, s.n, t}}
 	if kv != q {
-		all = append(all, site{"k", kv, c.Dim, s.n})
+		all = append(all, site{"k", kv, c.Dim, s.n, t})
 	}
 	if q != c.Dim {
-		all = append(all, site{"o", c.Dim, q, s.n})
+		all = append(all, site{"o", c.Dim, q, s.n, t})
 	}
 	head := min(s.n, max(16, (16<<20)/4/c.Vocab)) // as many rows as the loss takes at a time
-	return append(all, site{"gate", c.Hidden, c.Dim, s.n}, site{"down", c.Dim, c.Hidden, s.n}, site{"head", c.Vocab, c.Dim, head})
+	return append(all, site{"gate", c.Hidden, c.Dim, s.n, t}, site{"down", c.Dim, c.Hidden, s.n, t}, site{"head", c.Vocab, c.Dim, head, model.HeadType(t)})
 }
 
 // adamElements is the size of an optimizer step, well above any cache.
@@ -187,22 +188,18 @@ func part(t tensor.Tensor, at int, dims ...int) tensor.Tensor {
 	return t.Rows(at, at+n).View(dims...)
 }
 
-// weight is a matrix in the frozen type, each call another one, so that few-row
-// products read from memory as they do when a model's blocks take turns.
-func (s *kernelSet) weight(out, in int) tensor.Tensor {
-	all := s.probe.memory
-	if s.frozen.Quantised() {
-		return s.codes(out, in)
-	}
-	if s.frozen == tensor.BF16 {
-		all.DType, all.Dims[0] = tensor.BF16, 2*all.Dims[0]
-	}
-	if s.w+out*in > all.Dims[0] {
+// weight is a matrix in the type that it is kept in, each call another one, so
+// that few-row products read from memory as they do when a model's blocks take
+// turns. It has a buffer of its own, as tensors of quantised types must.
+func (s *kernelSet) weight(w site) tensor.Tensor {
+	mem := s.probe.memory.Buf.Host()
+	size := int(w.dtype.Bytes(w.out, w.in))
+	if s.w+size > len(mem) {
 		s.w = 0
 	}
-	w := part(all, s.w, out, in)
-	s.w += (out*in + 31) &^ 31
-	return w
+	t := tensor.Tensor{Buf: window(mem[s.w : s.w+size]), DType: w.dtype, Rank: 2, Dims: [tensor.MaxRank]int{w.out, w.in}, Whole: w.out}
+	s.w += (size + 63) &^ 63
+	return t
 }
 
 // window is a part of a buffer.
@@ -213,18 +210,6 @@ func (w window) Bytes() int64 { return int64(len(w)) }
 
 // Host is the part.
 func (w window) Host() []byte { return w }
-
-// codes is weight for a quantised type, whose tensors begin their buffers.
-func (s *kernelSet) codes(out, in int) tensor.Tensor {
-	mem := s.probe.memory.Buf.Host()
-	size := int(s.frozen.Bytes(out, in))
-	if s.w+size > len(mem) {
-		s.w = 0
-	}
-	t := tensor.Tensor{Buf: window(mem[s.w : s.w+size]), DType: s.frozen, Rank: 2, Dims: [tensor.MaxRank]int{out, in}, Whole: out}
-	s.w += (size + 63) &^ 63
-	return t
-}
 
 // cases are the kernels of a training step, then those of generation.
 func (s *kernelSet) cases(m method.Method) []kernelCase {
@@ -247,7 +232,7 @@ func (s *kernelSet) cases(m method.Method) []kernelCase {
 // products are y = x·Wᵀ, dx = dy·W and dW = dyᵀ·x.
 func (s *kernelSet) products(w site) []kernelCase {
 	x, y, dw := part(s.a, 0, w.rows, w.in), part(s.b, 0, w.rows, w.out), part(s.d, 0, w.out, w.in)
-	k := s.weight(w.out, w.in)
+	k := s.weight(w)
 	flops := 2 * float64(w.rows) * float64(w.in) * float64(w.out)
 	size := func(m, k, n int) string { return fmt.Sprintf("%dx%dx%d", m, k, n) }
 	return []kernelCase{
@@ -260,9 +245,9 @@ func (s *kernelSet) products(w site) []kernelCase {
 // thin is y = x·Wᵀ of few rows: its bytes are those of the weights.
 func (s *kernelSet) thin(w site, rows int) kernelCase {
 	x, y := part(s.a, 0, rows, w.in), part(s.b, 0, rows, w.out)
-	bytes := float64(s.frozen.Bytes(w.out, w.in))
+	bytes := float64(w.dtype.Bytes(w.out, w.in))
 	return kernelCase{fmt.Sprintf("%s, %d rows", w.name, rows), fmt.Sprintf("%dx%dx%d", rows, w.in, w.out), tensor.OpMatMulNT, 0, bytes,
-		func() { s.dev.MatMul(y, x, s.weight(w.out, w.in), tensor.MatMulOpts{TransB: true}) }}
+		func() { s.dev.MatMul(y, x, s.weight(w), tensor.MatMulOpts{TransB: true}) }}
 }
 
 // attention counts the products that the mask lets through: two a pair of query

@@ -175,6 +175,26 @@ func TestKernelsAreMeasuredAtTheSizesOfTraining(t *testing.T) {
 	}
 }
 
+// Reading a projection of codes and a head beside it takes the bytes of each.
+func TestKernelsOfCodesReadTheHeadInBF16(t *testing.T) {
+	c := benchConfig(t, "lora")
+	c.BaseDType = "nf4"
+	b, err := BenchKernels(t.Context(), c, briefly())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := model.ReadConfig(c.Model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]float64{"down, 1 rows": 384/2 + 4 + 4 + 6, "head, 1 rows": float64(2 * 16 * config.Vocab)} {
+		i := slices.IndexFunc(b.Kernels, func(k KernelSpeed) bool { return k.Name == name })
+		if i < 0 || math.Abs(b.Kernels[i].GBs*1e9*b.Kernels[i].Seconds-want) > 1e-6*want {
+			t.Errorf("%s: %+v, wants %v bytes a call", name, b.Kernels, want)
+		}
+	}
+}
+
 func TestGenerationIsMeasuredForSeveralSequences(t *testing.T) {
 	c := benchConfig(t, "meft")
 	c.BaseDType = "bf16"

@@ -80,6 +80,9 @@ func Export(ctx context.Context, o ExportOptions) (*ExportResult, error) {
 	if o.AdapterOnly {
 		err = e.adapterAlone()
 	} else {
+		if dtype, _ := f.origin.quantised(); dtype != "" {
+			e.result.note("the adapter was trained on the model in %s, and is folded into its weights as they are stored", f.origin.BaseDType)
+		}
 		err = e.model()
 	}
 	if err != nil {

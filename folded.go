@@ -31,6 +31,7 @@ type folded struct {
 	adapter *safetensors.Set // nil for none
 	fold    method.Fold
 	method  method.Method // nil for none
+	origin  origin        // of the adapter
 	values  []float32     // memory of the weight at hand
 }
 
@@ -124,7 +125,7 @@ func (f *folded) openAdapter(given string, other bool) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w. Load it as it is with --adapter", dir, err)
 	}
-	f.method, f.fold = m, *fold
+	f.method, f.fold, f.origin = m, *fold, ac.origin
 	if fold.Neurons > 0 {
 		f.config.Hidden = (f.stored.Hidden + fold.Neurons + ffnMultiple - 1) / ffnMultiple * ffnMultiple
 	}

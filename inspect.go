@@ -165,6 +165,9 @@ func (in *Inspection) adapter(path string) error {
 	}
 	in.add("method", c.Method)
 	in.add("base_model", c.Base)
+	if c.BaseDType != "" {
+		in.add("base_dtype", c.BaseDType)
+	}
 	in.add("settings", c.Settings)
 	return in.tensors(filepath.Join(path, adapterWeightsFile))
 }

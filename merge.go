@@ -37,15 +37,18 @@ type MergeResult struct {
 	Parameters   int64       `json:"parameters"`
 	Bytes        int64       `json:"bytes"`
 	Intermediate int         `json:"intermediate_size"`
-	Neurons      int         `json:"added_neurons,omitempty"` // of a feed-forward layer, those that fill up to a multiple of 32 among them
-	Gap          string      `json:"gap,omitempty"`           // why the result is not model and adapter exactly
-	Difference   *Difference `json:"difference,omitempty"`    // measured
+	Neurons      int         `json:"added_neurons,omitempty"`         // of a feed-forward layer, those that fill up to a multiple of 32 among them
+	Gap          string      `json:"gap,omitempty"`                   // why the result is not model and adapter exactly
+	Difference   *Difference `json:"difference,omitempty"`            // measured
+	Base         string      `json:"base_dtype,omitempty"`            // quantised type of the model that the adapter was trained on
+	Trained      *Difference `json:"difference_as_trained,omitempty"` // as Difference, from the adapter on the model in that type
 }
 
 // Merge folds an adapter into the weights of its model and writes the result as
 // a plain Hugging Face checkpoint, one weight at a time. The folder appears
 // complete or not at all. Then both are loaded, one after the other, and
-// compared.
+// compared; the model also in the quantised type that the adapter was trained on,
+// since it is folded into the weights that the checkpoint has.
 func Merge(ctx context.Context, o MergeOptions) (*MergeResult, error) {
 	for _, p := range []struct{ flag, value string }{{"model", o.Model}, {"adapter", o.Adapter}, {"output", o.Output}} {
 		if p.value == "" {
@@ -69,7 +72,13 @@ func Merge(ctx context.Context, o MergeOptions) (*MergeResult, error) {
 	if f.method != nil {
 		before.Adapter, before.OtherBase = o.Adapter, o.OtherBase
 	}
-	if result.Difference, err = compare(ctx, before, SessionOptions{Model: o.Output, Threads: o.Compare.Threads}, o.Compare); err != nil {
+	after := SessionOptions{Model: o.Output, Threads: o.Compare.Threads}
+	result.Difference, err = compare(ctx, before, after, o.Compare)
+	if dtype, plain := f.origin.quantised(); err == nil && dtype != "" {
+		before.BaseDType, before.PlainScales = dtype, plain
+		result.Trained, err = compare(ctx, before, after, o.Compare)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s is written, but could not be compared: %w", o.Output, err)
 	}
 	return result, nil
@@ -119,6 +128,9 @@ func (f *folded) merge(ctx context.Context, o MergeOptions) (*MergeResult, error
 		return nil, err
 	}
 	r := &MergeResult{Output: o.Output, DType: strings.ToLower(string(t)), Changed: f.changes(), Gap: f.fold.Gap, Intermediate: f.config.Hidden, Neurons: f.config.Hidden - f.stored.Hidden}
+	if dtype, _ := f.origin.quantised(); dtype != "" {
+		r.Base = f.origin.BaseDType
+	}
 	shapes := f.config.WeightShapes()
 	for _, w := range shapes {
 		n := int64(1)

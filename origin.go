@@ -25,6 +25,7 @@ const originFile = "meft.json"
 // origin is what an adapter was trained on, and by what.
 type origin struct {
 	Base      string       `json:"base_sha256,omitempty"` // see fingerprint
+	BaseDType string       `json:"base_dtype,omitempty"`  // that its matrices were kept in, by tensor.DType's name
 	Shape     adapterShape `json:"base_shape"`
 	Version   string       `json:"meft_version"`
 	Tokenizer string       `json:"tokenizer_sha256,omitempty"`
@@ -32,7 +33,7 @@ type origin struct {
 
 // origin is that of adapters trained on b.
 func (b *base) origin(tok *token.Tokenizer) (o origin, err error) {
-	o = origin{Shape: adapterShape{b.config.Dim, b.config.Layers, b.config.Vocab}, Version: Version}
+	o = origin{Shape: adapterShape{b.config.Dim, b.config.Layers, b.config.Vocab}, BaseDType: b.frozen.String(), Version: Version}
 	if tok != nil {
 		o.Tokenizer = tok.Hash()
 	}
@@ -87,6 +88,19 @@ func (o origin) madeFor(dir, name string, b *base, tok *token.Tokenizer) error {
 		return fmt.Errorf("%s: trained on other weights than this model's (base_sha256 %.12s of %s, here %.12s), which it would not suit"+anyway, dir, o.Base, name, hash)
 	}
 	return err
+}
+
+// quantised is the quantised type of the base that an adapter was trained on, as
+// SessionOptions have it; "" where it was none, or nobody says.
+func (o origin) quantised() (dtype string, plain bool) {
+	for _, double := range []bool{false, true} {
+		for name, t := range baseTypes(double) {
+			if t.Quantised() && t.String() == o.BaseDType {
+				return name, !t.DoubleScales()
+			}
+		}
+	}
+	return "", false
 }
 
 // fingerprintKeys are the keys of config.json that say what a model computes, in

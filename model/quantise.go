@@ -11,15 +11,23 @@ import (
 	"meft/tensor"
 )
 
-// kept is the type a weight is kept in. Embedding and head are looked up and end
-// the network, and are few: quantised models keep them in BF16, as bitsandbytes
-// leaves them alone.
+// HeadType is the type that embedding and head are kept in where the model's
+// matrices are frozen in t. They are looked up and end the network, and are few:
+// quantised models keep them in BF16, as bitsandbytes leaves them alone.
+func HeadType(t tensor.DType) tensor.DType {
+	if t.Quantised() {
+		return tensor.BF16
+	}
+	return t
+}
+
+// kept is the type a weight is kept in.
 func (s spec) kept(size Size) tensor.DType {
 	switch {
 	case s.vector || size.Weights:
 		return tensor.F32
-	case size.Frozen.Quantised() && !s.linear:
-		return tensor.BF16
+	case !s.linear:
+		return HeadType(size.Frozen)
 	}
 	return size.Frozen
 }

@@ -26,6 +26,8 @@ checkpoint, which other programs load without knowing of adapters. Weights are
 made one at a time; the folder appears complete or not at all. Then the model
 with the adapter and the result are loaded, one after the other, and their logits
 compared on some tokens: text of the model's own, --text, or the rows of --data.
+An adapter that was trained on a quantised model (--base-dtype) is folded into the
+weights that the checkpoint has, and is compared on both.
 
 Which adapters fold: see meft methods. A run of method full is copied, in the type
 that --dtype says.`,
@@ -90,6 +92,12 @@ func (a *app) merge(cmd *cobra.Command, f mergeFlags) error {
 	}
 	if r.Difference != nil {
 		fmt.Fprintf(&b, "%s\n", differenceLine(*r.Difference))
+	}
+	if r.Base != "" {
+		fmt.Fprintf(&b, "the adapter was trained on the model in %s, and is folded into its weights as they are stored\n", r.Base)
+	}
+	if r.Trained != nil {
+		fmt.Fprintf(&b, "against adapter and model in %s: %s\n", r.Base, differenceLine(*r.Trained))
 	}
 	_, err = fmt.Fprint(a.out, b.String())
 	return err
