@@ -18,7 +18,7 @@ var layers = []string{
 	"internal/jinja task/world",
 	"tensor internal/simd safetensors token",
 	"quant",
-	"ref cpu param model gguf",
+	"ref cpu param model prune gguf",
 	"tensor/devicetest method task",
 	"method/methodtest train",
 	".",
