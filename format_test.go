@@ -46,7 +46,7 @@ func TestFormatPageNamesEveryOptionAndKey(t *testing.T) {
 	}
 	for _, v := range []any{train.Memory{}, train.MemoryGroup{}, train.Dataset{}, train.Step{}, train.Eval{}, train.Saved{}, train.Note{}, train.Done{},
 		train.State{}, train.Best{}, task.Report{}, task.ItemScore{}, adapterConfig{}, adapterShape{}, peftConfig{},
-		MethodInfo{}, MethodSetting{}, MergeResult{}, Difference{}, ExportResult{}, EvalResult{}, Metric{}, PreparedRow{}, Inspection{}, Field{}, InspectTensor{},
+		MethodInfo{}, MethodSetting{}, MergeResult{}, Difference{}, ExportResult{}, EvalResult{}, Metric{}, PreparedRow{}, Inspection{}, PruneResult{}, PruneLayer{}, sparsityRecord{}, Field{}, InspectTensor{},
 		BenchCase{}, TrainBench{}, BenchPart{}, KernelBench{}, KernelSpeed{}, GenerateBench{}, GenerateSpeed{}} {
 		typ := reflect.TypeOf(v)
 		for i := range typ.NumField() {

@@ -114,6 +114,13 @@ func (m *Model) see(start, end func(i int) int32) {
 // Forward runs the batch, and with Size.Grad also computes the gradient of the
 // scaled sum of losses at the top, which Backward carries down.
 func (m *Model) Forward(b Batch) {
+	m.lay(b)
+	m.blocks(train)
+	m.forwardHead(b)
+}
+
+// lay sends what a batch is made of to the device.
+func (m *Model) lay(b Batch) {
 	m.draw = b.Draw
 	m.place(b.IDs, b.Pos, b.Start, func(i int) bool { return int(b.Start[i]) == i })
 	if o := &m.in.order; o.keys > m.Size.keys() {
@@ -130,8 +137,6 @@ func (m *Model) Forward(b Batch) {
 		m.send(m.in.slots, m.n, func(i int) int32 { return m.in.order.at[i] })
 	}
 	m.takePrefix()
-	m.blocks(train)
-	m.forwardHead(b)
 }
 
 func (m *Model) blocks(mode mode) {

@@ -82,7 +82,7 @@ func (a *app) commands() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.help(cmd, a.out) })
 	a.list = []*cobra.Command{a.demoCommand(), a.trainCommand(), a.planCommand(), a.evalCommand(), a.generateCommand(),
-		a.scoreCommand(), a.prepareCommand(), a.tokenizeCommand(), a.mergeCommand(), a.exportCommand(), a.inspectCommand(), a.methodsCommand(), a.compareCommand(), a.benchCommand(), a.versionCommand()}
+		a.scoreCommand(), a.prepareCommand(), a.tokenizeCommand(), a.mergeCommand(), a.pruneCommand(), a.exportCommand(), a.inspectCommand(), a.methodsCommand(), a.compareCommand(), a.benchCommand(), a.versionCommand()}
 	root.AddCommand(a.list...)
 	return root
 }
