@@ -29,7 +29,9 @@ const (
 	RouteProductKey = "product-key"
 )
 
-// GateAuto is the gate that the router was published with.
+// GateAuto is the gate that a router goes with: the one it was published with,
+// but for product keys the logit, which teaches more than the softmax over the
+// kept.
 const GateAuto = "auto"
 
 // gate is meft_gate, or what auto stands for.
@@ -39,7 +41,7 @@ func (f *MEFT) gate() string {
 		return f.Gate
 	case f.Router == RouteStable:
 		return gateSigmoid
-	case f.Router == RouteSwitch || f.Router == RouteProductKey:
+	case f.Router == RouteSwitch:
 		return GateSoftmax
 	}
 	return GateLogit

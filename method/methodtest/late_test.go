@@ -138,7 +138,7 @@ func TestEveryCopyIsAwaited(t *testing.T) {
 		"gated":   func(f *method.MEFT) { f.Activation = method.SwiGLU },
 		"switch":  func(f *method.MEFT) { f.Router, f.Neurons, f.Gate = method.RouteSwitch, 48, method.GateAuto },
 		"stable":  func(f *method.MEFT) { f.Router, f.Gate = method.RouteStable, method.GateAuto },
-		"product": func(f *method.MEFT) { f.Router, f.Neurons, f.Gate = method.RouteProductKey, 49, method.GateAuto },
+		"product": func(f *method.MEFT) { f.Router, f.Neurons, f.Gate = method.RouteProductKey, 49, method.GateSoftmax },
 	}
 	for name, change := range change {
 		for _, buffer := range []int{0, 5} {

@@ -82,7 +82,7 @@ func TestMethodsKeepTheirPromises(t *testing.T) {
 		{"meft stable chunks swiglu", "meft", with(func(f *method.MEFT) {
 			f.Router, f.Gate, f.Buffer, f.Activation = method.RouteStable, method.GateAuto, 3, method.SwiGLU
 		})},
-		{"meft product keys", "meft", with(func(f *method.MEFT) { f.Router, f.Neurons, f.Gate = method.RouteProductKey, 49, method.GateAuto })},
+		{"meft product keys", "meft", with(func(f *method.MEFT) { f.Router, f.Neurons, f.Gate = method.RouteProductKey, 49, method.GateSoftmax })},
 		{"meft product keys logit chunks", "meft", with(func(f *method.MEFT) {
 			f.Router, f.Neurons, f.Gate, f.Buffer = method.RouteProductKey, 49, method.GateLogit, 7
 		})},
