@@ -92,6 +92,7 @@ func entries() []entry {
 	return []entry{
 		{"meft", "meft", "bf16", map[string]string{"meft_neurons": "2048", "meft_top_k": "32", "meft_buffer": "512"}, "", 4e-3},
 		{"lora", "lora", "bf16", map[string]string{}, "lora_r", 8e-3},
+		{"qlora", "lora", "nf4", map[string]string{}, "lora_r", 8e-3},
 		{"parallel", "parallel", "bf16", map[string]string{"parallel_activation": "silu"}, "parallel_bottleneck", 4e-2},
 	}
 }
@@ -189,9 +190,14 @@ func (d *demonstration) run(ctx context.Context) (*Table, error) {
 	t := &Table{Facts: len(d.facts), Questions: len(d.facts), Chance: world.Chance(d.facts), Base: plan.Parameters}
 	d.total = d.o.Steps * len(list)
 	d.tell("asking the base model")
-	before, err := d.exactMatch(ctx, list[0], "", "questions.jsonl")
-	if err != nil {
-		return nil, err
+	before := map[string]float64{} // by type of the frozen weights
+	for _, e := range list {
+		if _, ok := before[e.dtype]; ok {
+			continue
+		}
+		if before[e.dtype], err = d.exactMatch(ctx, e, "", "questions.jsonl"); err != nil {
+			return nil, err
+		}
 	}
 	if t.OldBefore, err = d.exactMatch(ctx, list[0], "", "old.jsonl"); err != nil {
 		return nil, err
@@ -201,7 +207,7 @@ func (d *demonstration) run(ctx context.Context) (*Table, error) {
 		if err != nil {
 			return nil, err
 		}
-		row.EMBefore = before
+		row.EMBefore = before[e.dtype]
 		t.Rows = append(t.Rows, *row)
 	}
 	return t, nil

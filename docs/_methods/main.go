@@ -29,7 +29,7 @@ type options struct {
 	stories, work, raw, doc string
 	only                    *regexp.Regexp
 	steps, threads          int
-	write                   bool
+	write, again            bool
 }
 
 func main() {
@@ -55,6 +55,7 @@ func parse(args []string) (*options, error) {
 	f.IntVar(&o.threads, "threads", 0, "threads; 0 for all")
 	f.StringVar(&o.raw, "out", "methods.jsonl", "file that every run is appended to, and that the tables are made of")
 	f.StringVar(&o.doc, "doc", "docs/benchmarks.md", "page whose marked section is written; empty for none")
+	f.BoolVar(&o.again, "again", false, "run every method again at its best rate, to take the speed on a quiet machine")
 	f.BoolVar(&o.write, "write", false, "run nothing: write the page from the file of -out")
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -107,9 +108,9 @@ func (o *options) runAll(ctx context.Context, done []record) ([]record, error) {
 			continue
 		}
 		for _, e := range entries() {
-			for _, rate := range e.rates {
+			for _, rate := range o.rates(done, b, e) {
 				r := record{Base: b.name, Entry: e.name, Steps: o.steps, Rate: rate}
-				if !o.only.MatchString(b.name+"/"+e.name) || have[r.key()] {
+				if !o.only.MatchString(b.name+"/"+e.name) || have[r.key()] && !o.again {
 					continue
 				}
 				if err := o.measure(ctx, b, e, &r); err != nil {
@@ -127,4 +128,21 @@ func (o *options) runAll(ctx context.Context, done []record) ([]record, error) {
 		}
 	}
 	return done, nil
+}
+
+// rates are those an entry is tried with: on the first base all, on others the
+// best one there; with -again the best one found.
+func (o *options) rates(done []record, b base, e entry) []float64 {
+	from := b.name
+	if !o.again {
+		from = bases(o)[0].name
+	}
+	if b.name != from || o.again {
+		for _, r := range best(done, from) {
+			if r.Entry == e.name {
+				return []float64{r.Rate}
+			}
+		}
+	}
+	return e.rates
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"meft"
@@ -93,7 +94,7 @@ func best(all []record, base string) []record {
 			if r.Base != base || r.Entry != e.name || r.Error != "" {
 				continue
 			}
-			if top == nil || r.EM > top.EM || r.EM == top.EM && r.Loss < top.Loss {
+			if top == nil || r.EM > top.EM || r.EM == top.EM && r.Loss <= top.Loss { // of equal ones the last
 				top = &r
 			}
 		}
@@ -132,8 +133,10 @@ func tried(all []record) string {
 	for _, base := range []string{"demo", "stories260K"} {
 		for _, r := range best(all, base) {
 			var each []string
+			var rates []float64
 			for _, x := range all {
-				if x.Base == base && x.Entry == r.Entry && x.Error == "" {
+				if x.Base == base && x.Entry == r.Entry && x.Error == "" && !slices.Contains(rates, x.Rate) {
+					rates = append(rates, x.Rate)
 					each = append(each, fmt.Sprintf("%g: %.1f", x.Rate, 100*x.EM))
 				}
 			}

@@ -110,7 +110,9 @@ func checkDense(t *testing.T, r *Rig, rnd *rand.Rand, name string, w tensor.Tens
 		values[i] = old
 		return r.loss()
 	}
-	for _, i := range places(rnd, grad) {
+	checked := places(rnd, grad)
+	worst := 0.0
+	for _, i := range checked {
 		numeric := (at(i, denseStep) - at(i, -denseStep)) / (2 * denseStep)
 		if math.Abs(grad[i]-numeric) > denseTolerance*math.Abs(numeric) {
 			// Where the loss bends much, or its last digits are lost in large
@@ -121,8 +123,9 @@ func checkDense(t *testing.T, r *Rig, rnd *rand.Rand, name string, w tensor.Tens
 			numeric = near + (near-wide)/3
 		}
 		dev.Write(w, values)
-		compare(t, name, i, grad[i], numeric, denseTolerance)
+		worst = max(worst, compare(t, name, i, grad[i], numeric, denseTolerance))
 	}
+	t.Logf("%s %v: %d elements, relative difference up to %.1e", name, w.Dims[:w.Rank], len(checked), worst)
 }
 
 func checkTable(t *testing.T, r *Rig, rnd *rand.Rand, name string, x []float32, grad []float64, tab *param.Table) {
@@ -130,7 +133,9 @@ func checkTable(t *testing.T, r *Rig, rnd *rand.Rand, name string, x []float32, 
 	if f, ok := r.Method.(*method.MEFT); ok && f.FrozenKeys && &x[0] != &tab.V[0] {
 		return
 	}
-	for _, i := range places(rnd, grad) {
+	checked := places(rnd, grad)
+	worst := 0.0
+	for _, i := range checked {
 		old := x[i]
 		x[i] = old + tableStep
 		up, high := r.loss(), x[i]
@@ -138,8 +143,9 @@ func checkTable(t *testing.T, r *Rig, rnd *rand.Rand, name string, x []float32, 
 		down, low := r.loss(), x[i]
 		x[i] = old
 		numeric := (up - down) / (float64(high) - float64(low))
-		compare(t, name, i, grad[i], numeric, tableTolerance)
+		worst = max(worst, compare(t, name, i, grad[i], numeric, tableTolerance))
 	}
+	t.Logf("%s: %d elements, relative difference up to %.1e", name, len(checked), worst)
 }
 
 // places are a few elements to check: some with a gradient and one of any kind.
@@ -153,11 +159,16 @@ func places(rnd *rand.Rand, grad []float64) []int {
 	return out
 }
 
-func compare(t *testing.T, name string, i int, got, want, tolerance float64) {
+// compare returns the relative difference, 0 where both are 0.
+func compare(t *testing.T, name string, i int, got, want, tolerance float64) float64 {
 	t.Helper()
 	if !(math.Abs(got-want) <= tolerance*math.Abs(want)+floor) {
 		t.Errorf("%s[%d]: gradient %v, central difference %v", name, i, got, want)
 	}
+	if want == 0 {
+		return math.Abs(got)
+	}
+	return math.Abs(got-want) / math.Abs(want)
 }
 
 // lowestBlock compares the gradients of a model whose weights are frozen, where
