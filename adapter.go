@@ -88,7 +88,11 @@ func saveFull(dir string, b *base, set *param.Set) error {
 	if b.dir == "" {
 		return nil // a built-in shape has no files
 	}
-	return copyModelFiles(dir, b.dir, asFloat32)
+	values := map[string]any{}
+	if b.pruned == "" {
+		values[sparsityKey] = nil // random weights in the shape of a pruned model
+	}
+	return copyModelFiles(dir, b.dir, func(data []byte) ([]byte, error) { return changeConfig(data, "float32", values) })
 }
 
 // copyModelFiles copies what belongs to a model but its weights, the config.json
@@ -117,11 +121,8 @@ func copyModelFiles(to, from string, config func([]byte) ([]byte, error)) error 
 var modelFiles = []string{"config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
 	"special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"}
 
-// asFloat32 makes a config.json say that the weights are stored as float32.
-func asFloat32(data []byte) ([]byte, error) { return changeConfig(data, "float32", nil) }
-
 // changeConfig makes a config.json say in what type, by PyTorch's name, the
-// weights are stored, and gives other keys other values.
+// weights are stored, and gives other keys other values; nil takes a key out.
 func changeConfig(data []byte, stored string, values map[string]any) ([]byte, error) {
 	var c map[string]json.RawMessage
 	if err := json.Unmarshal(data, &c); err != nil {
@@ -134,6 +135,10 @@ func changeConfig(data []byte, stored string, values map[string]any) ([]byte, er
 	}
 	c[key] = json.RawMessage(strconv.Quote(stored))
 	for key, v := range values {
+		if v == nil {
+			delete(c, key)
+			continue
+		}
 		raw, err := json.Marshal(v)
 		if err != nil {
 			return nil, err

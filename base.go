@@ -23,6 +23,7 @@ type base struct {
 	compute tensor.DType // of the products
 	random  bool         // weights are made, not read
 	seed    uint64
+	pruned  string // how: its sparsityRecord's pattern; "" for a base that has none, or that gets random weights
 	hash    string // see fingerprint; "" until it is asked for
 }
 
@@ -47,6 +48,12 @@ func openBase(c Config) (*base, error) {
 		var err error
 		if b.config, err = model.ReadConfig(c.Model); err != nil {
 			return nil, err
+		}
+		if b.pruned, err = readSparsity(c.Model); err != nil {
+			return nil, err
+		}
+		if b.random {
+			b.pruned = ""
 		}
 	}
 	return b, b.chooseType(c)

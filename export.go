@@ -83,6 +83,9 @@ func Export(ctx context.Context, o ExportOptions) (*ExportResult, error) {
 		if dtype, _ := f.origin.quantised(); dtype != "" {
 			e.result.note("the adapter was trained on the model in %s, and is folded into its weights as they are stored", f.origin.BaseDType)
 		}
+		if p := e.filled(); p != "" {
+			e.result.note("the model is pruned (%s), and the adapter fills its zeros", p)
+		}
 		err = e.model()
 	}
 	if err != nil {

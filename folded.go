@@ -30,6 +30,7 @@ type folded struct {
 	set     *safetensors.Set
 	adapter *safetensors.Set // nil for none
 	fold    method.Fold
+	pruned  string        // pattern of a pruned model, "" for none
 	method  method.Method // nil for none
 	origin  origin        // of the adapter
 	values  []float32     // memory of the weight at hand
@@ -52,6 +53,9 @@ func openFolded(dir, adapter string, other bool) (f *folded, err error) {
 		}
 	}
 	f.config = f.stored
+	if f.pruned, err = readSparsity(f.dir); err != nil {
+		return nil, err
+	}
 	if f.set, err = safetensors.Open(f.dir); err != nil {
 		return nil, err
 	}

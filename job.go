@@ -185,7 +185,16 @@ func (j *job) resize() {
 		rows, context, cache = max(rows, s.Rows), max(context, s.Context), s.CacheRows
 	}
 	j.size = j.method.Reach().Size(model.Size{Rows: rows, Context: context, CacheRows: cache,
-		Rebuild: c.Rebuild, Offload: c.OffloadWeights, Frozen: j.base.frozen, Micros: c.Accumulation})
+		KeepZeros: j.base.pruned != "", Rebuild: c.Rebuild, Offload: c.OffloadWeights, Frozen: j.base.frozen, Micros: c.Accumulation})
+}
+
+// keepsZeros is the pattern of a pruned base whose weights are trained, without
+// its zeros; "" where there is nothing to say of zeros.
+func (j *job) keepsZeros() string {
+	if j.method.Reach() != method.ToWeights {
+		return ""
+	}
+	return j.base.pruned
 }
 
 func (j *job) decoding() model.Decoding {

@@ -38,6 +38,7 @@ type MergeResult struct {
 	Bytes        int64       `json:"bytes"`
 	Intermediate int         `json:"intermediate_size"`
 	Neurons      int         `json:"added_neurons,omitempty"`         // of a feed-forward layer, those that fill up to a multiple of 32 among them
+	Filled       string      `json:"fills_zeros_of,omitempty"`        // pattern of a pruned model whose zeros the adapter fills
 	Gap          string      `json:"gap,omitempty"`                   // why the result is not model and adapter exactly
 	Difference   *Difference `json:"difference,omitempty"`            // measured
 	Base         string      `json:"base_dtype,omitempty"`            // quantised type of the model that the adapter was trained on
@@ -127,7 +128,7 @@ func (f *folded) merge(ctx context.Context, o MergeOptions) (*MergeResult, error
 	if err != nil {
 		return nil, err
 	}
-	r := &MergeResult{Output: o.Output, DType: strings.ToLower(string(t)), Changed: f.changes(), Gap: f.fold.Gap, Intermediate: f.config.Hidden, Neurons: f.config.Hidden - f.stored.Hidden}
+	r := &MergeResult{Output: o.Output, DType: strings.ToLower(string(t)), Changed: f.changes(), Filled: f.filled(), Gap: f.fold.Gap, Intermediate: f.config.Hidden, Neurons: f.config.Hidden - f.stored.Hidden}
 	if dtype, _ := f.origin.quantised(); dtype != "" {
 		r.Base = f.origin.BaseDType
 	}
@@ -181,7 +182,20 @@ func (f *folded) configChanges() map[string]any {
 	if f.config.Tied != f.stored.Tied {
 		c["tie_word_embeddings"] = f.config.Tied
 	}
+	if f.filled() != "" {
+		c[sparsityKey] = nil // it is none any more, and method full would ask for its zeros
+	}
 	return c
+}
+
+// filled is the pattern of a pruned model that an adapter is folded into: a sum
+// with an adapter's product leaves few zeros what they are. It is "" for another
+// model, and for one with nothing folded in.
+func (f *folded) filled() string {
+	if f.method == nil {
+		return ""
+	}
+	return f.pruned
 }
 
 // makeFolder makes a folder with what fill puts into it, whole or not at all, in

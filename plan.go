@@ -26,6 +26,7 @@ type Plan struct {
 	StepSeconds float64      // predicted for a full step
 	Data        *task.Report // nil without data
 	Validation  *task.Report
+	KeepsZeros  string   // pattern of a pruned base that a method trains without its zeros; "" for none
 	Problems    []string // budgets that would be broken, and what would fit
 }
 
@@ -58,7 +59,7 @@ func (j *job) plan() (*Plan, error) {
 	c := j.config
 	out := &Plan{Model: j.base.name, Method: c.Method, Parameters: j.base.config.Parameters(), Trained: trained, Ledger: l,
 		Device: l.Used(tensor.OnDevice), Pinned: l.Used(tensor.Pinned), Host: l.Used(tensor.OnHost), Disk: l.Used(tensor.OnDisk), Fixed: programSize(c.Model),
-		Tokens: c.Batch * j.length * c.Accumulation, Steps: p.steps, Data: j.report, Validation: j.vreport}
+		KeepsZeros: j.keepsZeros(), Tokens: c.Batch * j.length * c.Accumulation, Steps: p.steps, Data: j.report, Validation: j.vreport}
 	out.Problems = overBudget(c, l)
 	if len(out.Problems) > 0 {
 		out.Problems = append(out.Problems, j.suggestion())

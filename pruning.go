@@ -63,6 +63,29 @@ type sparsityRecord struct {
 	Pattern string `json:"pattern"`
 }
 
+// readSparsity is the pattern that a model folder's config.json records, "" if it
+// records none.
+func readSparsity(dir string) (string, error) {
+	path := filepath.Join(dir, "config.json")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	var c struct {
+		Record *sparsityRecord `json:"meft_sparsity"`
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return "", fmt.Errorf("%s: %s: %w; wanted what meft prune writes, or no such key", path, sparsityKey, err)
+	}
+	if c.Record == nil {
+		return "", nil
+	}
+	if c.Record.Pattern == "" {
+		return "", fmt.Errorf("%s: %s has no pattern, wanted a share of zeros or one such as 2:4; take the key out to train the zeros too", path, sparsityKey)
+	}
+	return c.Record.Pattern, nil
+}
+
 // pattern parses what goes.
 func (o PruneOptions) pattern() (prune.Pattern, string, error) {
 	if o.Method != "sparsegpt" && o.Method != "magnitude" {

@@ -123,6 +123,9 @@ func (j *job) outputName() string {
 
 // announce sends what is known before the first step.
 func (j *job) announce(observe func(train.Event), plan *Plan, p *pieces, from int) {
+	if pattern := j.keepsZeros(); pattern != "" {
+		observe(train.Note{Step: from, Text: fmt.Sprintf("the model is pruned (%s): zeros of its linear layers stay 0", pattern)})
+	}
 	if from > 0 {
 		observe(train.Note{Step: from, Text: fmt.Sprintf("resumed after step %d", from)})
 		return

@@ -256,10 +256,17 @@ func TestKernelsAllocateNothing(t *testing.T) {
 		"softmax":       func() { b.Softmax(y, x); b.SoftmaxGrad(z, y, x) },
 		"pick":          func() { b.Pick(scores, x, idk); b.PickGrad(x, scores, idk) },
 		"crossentropy":  func() { b.CrossEntropy(v1, y, ids, 0.5) },
-		"elements":      func() { b.Add(y, x, z); b.Mul(z, y, x); b.Axpy(y, 2, x); b.Fill(y, 1); b.SumSquares(v1, x) },
-		"convert":       func() { b.Convert(table16, x); b.Convert(x, table16) },
-		"adamw":         func() { b.AdamW(y, x, z, x, tensor.AdamWOpts{Rate: 1, Correct1: 1, Correct2: 1, Eps: 1}) },
-		"copies":        func() { b.Await(b.Upload(x, host)); b.Await(b.Download(host, x)) },
+		"elements": func() {
+			b.Add(y, x, z)
+			b.Mul(z, y, x)
+			b.Axpy(y, 2, x)
+			b.Fill(y, 1)
+			b.MaskZeros(y, x)
+			b.SumSquares(v1, x)
+		},
+		"convert": func() { b.Convert(table16, x); b.Convert(x, table16) },
+		"adamw":   func() { b.AdamW(y, x, z, x, tensor.AdamWOpts{Rate: 1, Correct1: 1, Correct2: 1, Eps: 1}) },
+		"copies":  func() { b.Await(b.Upload(x, host)); b.Await(b.Download(host, x)) },
 	} {
 		if n := testing.AllocsPerRun(5, f); n != 0 {
 			t.Errorf("%s: %v allocations a call", name, n)

@@ -153,6 +153,24 @@ func dequantise(j *job, lo, hi, _ int) { j.d.level.Decode(j.y[lo:hi], &j.d.codes
 // narrow: w is the output.
 func narrow(j *job, lo, hi, _ int) { j.d.level.ToBF16(j.w.h[lo:hi], j.x[lo:hi]) }
 
+// MaskZeros is tensor.Kernels.MaskZeros.
+func (d *Device) MaskZeros(g, w tensor.Tensor) {
+	n := tensor.CheckSame("mask zeros", g, w)
+	d.run(n, 1, job{f: maskZeros, y: g.Float32(), x: w.Float32()})
+}
+
+// maskZeros works on bits: which weights are zeros cannot be foretold, so nothing
+// branches on it.
+func maskZeros(j *job, lo, hi, _ int) {
+	x := j.x[lo:hi]
+	y := j.y[lo:hi][:len(x)]
+	for i, v := range x {
+		magnitude := int64(math.Float32bits(v) &^ (1 << 31))
+		zero := uint32((magnitude - 1) >> 63) // all ones for a zero
+		y[i] = math.Float32frombits(math.Float32bits(y[i]) &^ zero)
+	}
+}
+
 // maxSums is the largest number of partial sums of SumSquares.
 const maxSums = 1024
 

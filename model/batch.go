@@ -177,6 +177,7 @@ func (m *Model) Backward() {
 		}
 		m.away.bringGrads(i)
 		m.Blocks[i].backward(i == lowest && m.Prompt == nil)
+		m.keepZeros(i)
 		m.away.takeGrads(i)
 	}
 	if m.ahead.Prefix > 0 {
@@ -188,6 +189,19 @@ func (m *Model) Backward() {
 	m.away.settle()
 	if !m.embed.D.None() {
 		m.dev.ScatterAdd(m.embed.D, m.scratch.d.Rows(0, m.n), m.in.ids.Rows(0, m.n))
+	}
+}
+
+// keepZeros takes the gradients of zeros away from what block i has gathered, of
+// this batch and those before. It comes before anything is summed or leaves the
+// device, so that neither the norm nor a step ever sees them; without a gradient
+// AdamW's moments and its decay leave a 0 what it is.
+func (m *Model) keepZeros(i int) {
+	if !m.Size.KeepZeros || !m.Size.Weights {
+		return
+	}
+	for _, l := range m.Blocks[i].linears {
+		m.dev.MaskZeros(l.W.D, l.W.W)
 	}
 }
 

@@ -24,6 +24,7 @@ type Size struct {
 	Grad      bool         // gradients reach the branches
 	Weights   bool         // and every weight
 	Aside     bool         // with Grad: gradients reach the output of the last block, which is a Ladder's, and no block; these keep nothing
+	KeepZeros bool         // with Weights: elements of the blocks' linear layers that are 0 get no gradient, and so stay 0
 	Rebuild   bool         // keep only block inputs and recompute the rest in Backward
 	Offload   bool         // weights of blocks, and their gradients, are in host memory and visit the device: see Weight.Home
 	Frozen    tensor.DType // type frozen matrices are kept in: F32, BF16, or a quantised one for the projections of blocks and BF16 for the embedding and the head

@@ -135,6 +135,17 @@ func (d *Device) Convert(dst, src tensor.Tensor) {
 	d.Write(dst, values(src))
 }
 
+// MaskZeros is tensor.Kernels.MaskZeros.
+func (d *Device) MaskZeros(g, w tensor.Tensor) {
+	tensor.CheckSame("mask zeros", g, w)
+	to := f64(g)
+	for i, x := range f64(w) {
+		if x == 0 {
+			to[i] = 0
+		}
+	}
+}
+
 // SumSquares is tensor.Kernels.SumSquares.
 func (d *Device) SumSquares(dst, x tensor.Tensor) {
 	tensor.CheckSumSquares(dst, x)

@@ -200,6 +200,8 @@ type Kernels interface {
 	// Convert copies between F32 and BF16 (round to nearest even) or alike types,
 	// or decodes a quantised src, or rows of one, to F32.
 	Convert(dst, src Tensor)
+	// MaskZeros: g = 0 where w is 0, of either sign. Both are F32 and of one shape.
+	MaskZeros(g, w Tensor)
 	// SumSquares: dst[0] = Σ x², in a fixed order.
 	SumSquares(dst, x Tensor)
 	// AdamW makes one step on w from g and the moments m, v.

@@ -44,6 +44,7 @@ const (
 	OpAxpy
 	OpFill
 	OpConvert
+	OpMaskZeros
 	OpSumSquares
 	OpAdamW
 	OpUpload
@@ -56,7 +57,7 @@ var opNames = [Ops]string{
 	"matmul nt", "matmul nn", "matmul tn", "gather", "scatter", "scatter add", "rmsnorm", "rmsnorm grad", "add bias", "bias grad",
 	"scale columns", "column dots", "div sqrt", "transpose", "rope",
 	"attention", "attention grad", "swiglu", "swiglu grad", "act", "act grad", "dropout", "row dots", "row add", "row outer", "gated relu", "gated relu grad",
-	"softmax", "softmax grad", "pick", "pick grad", "cross entropy", "add", "mul", "axpy", "fill", "convert", "sum squares", "adamw", "upload", "download",
+	"softmax", "softmax grad", "pick", "pick grad", "cross entropy", "add", "mul", "axpy", "fill", "convert", "mask zeros", "sum squares", "adamw", "upload", "download",
 }
 
 // String is the kind of work in words, as "matmul nt".
@@ -302,6 +303,12 @@ func (t *Timed) Fill(dst Tensor, v float32) {
 func (t *Timed) Convert(dst, src Tensor) {
 	defer t.done(OpConvert, time.Now())
 	t.Device.Convert(dst, src)
+}
+
+// MaskZeros is Kernels.MaskZeros.
+func (t *Timed) MaskZeros(g, w Tensor) {
+	defer t.done(OpMaskZeros, time.Now())
+	t.Device.MaskZeros(g, w)
 }
 
 // SumSquares is Kernels.SumSquares.

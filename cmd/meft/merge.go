@@ -87,6 +87,9 @@ func (a *app) merge(cmd *cobra.Command, f mergeFlags) error {
 	if r.Neurons > 0 {
 		fmt.Fprintf(&b, "intermediate_size is %d: %d more than before\n", r.Intermediate, r.Neurons)
 	}
+	if r.Filled != "" {
+		fmt.Fprintf(&b, "the model is pruned (%s), and the adapter fills its zeros: the result is not sparse\n", r.Filled)
+	}
 	if r.Gap != "" {
 		fmt.Fprintf(&b, "not exact: %s\n", r.Gap)
 	}

@@ -79,6 +79,7 @@ type planned struct {
 	StepSeconds  float64        `json:"step_seconds,omitempty"`
 	Data         *task.Report   `json:"data,omitempty"`
 	Validation   *task.Report   `json:"validation,omitempty"`
+	KeepsZeros   string         `json:"keeps_zeros,omitempty"`
 	Problems     []string       `json:"problems"`
 }
 
@@ -93,7 +94,7 @@ func planDocument(c meft.Config, p *meft.Plan) planned {
 	d := planned{Model: p.Model, Method: p.Method, Parameters: p.Parameters, Trained: p.Trained, Memory: []plannedGroup{},
 		Device: p.Device, Pinned: p.Pinned, Host: p.Host, Disk: p.Disk, Program: p.Fixed,
 		DeviceBudget: int64(c.DeviceMemory), HostBudget: int64(c.HostMemory),
-		Tokens: p.Tokens, Steps: p.Steps, StepSeconds: p.StepSeconds, Data: p.Data, Validation: p.Validation, Problems: append([]string{}, p.Problems...)}
+		Tokens: p.Tokens, Steps: p.Steps, StepSeconds: p.StepSeconds, Data: p.Data, Validation: p.Validation, KeepsZeros: p.KeepsZeros, Problems: append([]string{}, p.Problems...)}
 	for _, g := range p.Groups() {
 		d.Memory = append(d.Memory, plannedGroup{g.Pool.String(), g.Name, g.Count, g.Bytes})
 	}
@@ -133,6 +134,9 @@ func (a *app) printPlan(c meft.Config, p *meft.Plan) error {
 	}
 	if c.ComputeDType == "bf16" {
 		fmt.Fprintf(&b, "bf16 %s\n", bf16Products(cpu.BF16Products()))
+	}
+	if p.KeepsZeros != "" {
+		fmt.Fprintf(&b, "the model is pruned (%s): zeros of its linear layers stay 0\n", p.KeepsZeros)
 	}
 	fmt.Fprintf(&b, "%s\n", timeLine(p))
 	_, err := fmt.Fprint(a.out, b.String())

@@ -124,6 +124,7 @@ func (l *late) Add(dst, a, b tensor.Tensor)       { l.push(func() { l.Device.Add
 func (l *late) Mul(dst, a, b tensor.Tensor)       { l.push(func() { l.Device.Mul(dst, a, b) }) }
 func (l *late) Fill(dst tensor.Tensor, v float32) { l.push(func() { l.Device.Fill(dst, v) }) }
 func (l *late) Convert(dst, src tensor.Tensor)    { l.push(func() { l.Device.Convert(dst, src) }) }
+func (l *late) MaskZeros(g, w tensor.Tensor)      { l.push(func() { l.Device.MaskZeros(g, w) }) }
 func (l *late) SumSquares(dst, x tensor.Tensor)   { l.push(func() { l.Device.SumSquares(dst, x) }) }
 func (l *late) AdamW(w, g, m, v tensor.Tensor, o tensor.AdamWOpts) {
 	l.push(func() { l.Device.AdamW(w, g, m, v, o) })

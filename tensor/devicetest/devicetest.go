@@ -93,6 +93,7 @@ func groups() []group {
 		{"crossentropy", (*suite).crossEntropy},
 		{"elements", (*suite).elements},
 		{"convert", (*suite).convert},
+		{"maskzeros", (*suite).maskZeros},
 		{"sumsquares", (*suite).sumSquares},
 		{"adamw", (*suite).adamw},
 	}

@@ -251,6 +251,21 @@ func sameBits(c *call, o *operand, want []byte) {
 	}
 }
 
+// maskZeros: zeros of both signs, and numbers that are nearly 0 and are none.
+func (s *suite) maskZeros(t *testing.T) {
+	for _, d := range append([]int{5000}, ragged...) {
+		s.call(t, func(c *call) {
+			v := make([]float64, d)
+			for i := range v {
+				v[i] = []float64{0, c.rng.NormFloat64(), math.Copysign(0, -1), tiny, -tiny}[c.rng.IntN(5)]
+			}
+			g, w := c.in(d).inout(), c.values(v, d)
+			c.run(func(k tensor.Kernels, i int) { k.MaskZeros(g.at[i], w.at[i]) })
+			c.exact("g", g)
+		}, "d=%d", d)
+	}
+}
+
 // sumSquares: all terms are positive.
 func (s *suite) sumSquares(t *testing.T) {
 	for _, d := range append([]int{0, 100_000, 16384, 16385}, ragged...) {

@@ -76,6 +76,7 @@ func (s *suite) shapes(t *testing.T) {
 		"axpy":                func() { k.Axpy(x(3), 1, x(4)) },
 		"fill":                func() { k.Fill(half(3), 1) },
 		"convert":             func() { k.Convert(ids(3), x(3)) },
+		"maskzeros":           func() { k.MaskZeros(x(3), x(4)) },
 		"sumsquares":          func() { k.SumSquares(x(1), half(4)) },
 		"adamw":               func() { k.AdamW(x(4), x(4), x(4), x(3), tensor.AdamWOpts{}) },
 		"upload":              func() { k.Upload(x(4), make([]byte, 12)) },
