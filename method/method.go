@@ -113,6 +113,14 @@ func All() map[string]Method {
 			Init:    InitUniform,
 			Layers:  "all",
 		},
+		"prompt": &Prompt{
+			Tokens: 50,
+			Init:   FromVocabulary,
+		},
+		"prefix": &Prefix{
+			Tokens: 50,
+			Init:   FromVocabulary,
+		},
 		"meft": &MEFT{
 			Neurons:     4096,
 			TopK:        64,

@@ -182,6 +182,9 @@ const (
 	loraDropout   purpose = 0x6c6f7244
 	shiraPlaces   purpose = 0x73686952
 	seriesDown    purpose = 0x73657244
+	promptTokens  purpose = 0x70726f6d
+	prefixTokens  purpose = 0x70726566
+	prefixLayers  purpose = 0x7072654c
 )
 
 // stream is the random stream of a row of a block.

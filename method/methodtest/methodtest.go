@@ -139,6 +139,7 @@ func buildWith(t testing.TB, dev tensor.Device, name string, settings method.Met
 	if err != nil {
 		t.Fatal(err)
 	}
+	size = withAhead(size, method.Ahead(m))
 	r := &Rig{Method: m, Dev: dev, Plan: &tensor.Ledger{}, Ledger: &tensor.Ledger{}}
 	for _, a := range []*tensor.Arena{tensor.NewPlan(r.Plan), tensor.NewArena(dev, r.Ledger, r.Plan)} {
 		if r.Model, err = model.Build(a, configOf(size.Frozen), size); err != nil {
@@ -168,6 +169,19 @@ func buildWith(t testing.TB, dev tensor.Device, name string, settings method.Met
 		dev.Close()
 	})
 	return r
+}
+
+// withAhead makes room for what a method learns ahead of the two sequences of a
+// Batch, or of one in the cache.
+func withAhead(size model.Size, ahead model.Ahead) model.Size {
+	size.Ahead = ahead
+	size.Rows += 2 * ahead.Prompt
+	size.Keys = size.Rows + 2*ahead.Prefix
+	size.Context += ahead.Len()
+	if size.CacheRows > 0 {
+		size.CacheRows += ahead.Len()
+	}
+	return size
 }
 
 func (s *suite) build(t *testing.T, dev tensor.Device, size model.Size) *Rig {

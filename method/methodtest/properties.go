@@ -176,7 +176,7 @@ func (s *suite) saveAndLoad(t *testing.T) {
 	if slices.Equal(loaded.logits(), trained.logits()) {
 		t.Fatal("training changed nothing: nothing was tested")
 	}
-	restore(loaded.Set.Weights(), saved(trained.Set.Weights()))
+	restore(loaded.Set.Weights(), saved(method.Adapter(trained.Method, trained.Set).Weights()))
 	if got, want := loaded.logits(), trained.logits(); !slices.Equal(got, want) {
 		t.Errorf("logits after loading are %v, wants %v", got, want)
 	}
