@@ -34,6 +34,11 @@ type adapterConfig struct {
 	PeftType string          `json:"peft_type"` // About.PEFT of the method
 	Settings json.RawMessage `json:"settings"`
 	TaskType string          `json:"task_type"`
+
+	// Of prompt and prefix tuning in PEFT's files.
+	TokenDim int `json:"token_dim,omitempty"`
+	Heads    int `json:"num_attention_heads,omitempty"`
+	Layers   int `json:"num_layers,omitempty"`
 }
 
 // adapterShape is what a base model must have for the adapter to fit.
@@ -46,6 +51,7 @@ type adapterShape struct {
 // saveAdapter writes the files of an adapter into dir, which exists. The caller makes dir
 // appear atomically.
 func saveAdapter(dir string, b *base, m method.Method, name string, tok *token.Tokenizer, set *param.Set) error {
+	set = method.Adapter(m, set)
 	from, err := b.origin(tok)
 	if err == nil {
 		err = from.write(dir, m)
@@ -58,6 +64,9 @@ func saveAdapter(dir string, b *base, m method.Method, name string, tok *token.T
 	}
 	if s, ok := m.(*method.SHiRA); ok {
 		return saveSHiRA(dir, b, s, set)
+	}
+	if method.Ahead(m).Len() > 0 {
+		return savePrompt(dir, b, m, set)
 	}
 	settings, err := json.Marshal(m)
 	if err != nil {
@@ -199,6 +208,15 @@ func readAdapterConfig(dir string) (*adapterConfig, method.Method, error) {
 		c.Settings, err = json.Marshal(s)
 		return &c, s, err
 	}
+	if c.PeftType == promptType || c.PeftType == prefixType {
+		m, err := readPrompt(data)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", path, err)
+		}
+		c.Method = map[string]string{promptType: "prompt", prefixType: "prefix"}[c.PeftType]
+		c.Settings, err = json.Marshal(m)
+		return &c, m, err
+	}
 	if m, ok := method.All()[c.Method]; !ok || m.About().PEFT == "" || m.About().PEFT != c.PeftType {
 		return nil, nil, fmt.Errorf("%s: peft_type %q, method %q; wanted one of %s, with its method", path, c.PeftType, c.Method, strings.Join(method.PEFTTypes(), ", "))
 	}
@@ -218,7 +236,7 @@ func (c *adapterConfig) fits(dir string, b *base, tok *token.Tokenizer, other bo
 			return err
 		}
 	}
-	return nil
+	return c.fitsRows(dir, b.config)
 }
 
 // loadAdapter fills a method's parameters from an adapter folder. All missing,

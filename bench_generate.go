@@ -54,7 +54,10 @@ func BenchGenerate(ctx context.Context, c Config, o BenchOptions) (*GenerateBenc
 	b := &GenerateBench{Prompt: o.Prompt, New: o.New}
 	if c.Method != "" && c.Method != "full" {
 		b.Method = c.Method
-		if s.method, err = newMethod(c.Method, c.Settings); err != nil {
+		if s.method, err = newMethod(c.Method, c.Settings); err == nil {
+			err = takeText(s.method, s.base)
+		}
+		if err != nil {
 			return nil, &UsageError{err}
 		}
 	}
@@ -90,7 +93,7 @@ func (s *Session) needFor(o BenchOptions) error {
 	size := model.Size{}
 	for _, n := range o.Sequences {
 		for _, p := range [][2]int{{o.Prompt, 1}, {1, o.New}} {
-			g := generateSize(s.base.config, randomPrompts(s.base.config, n, p[0]), model.Decoding{MaxNew: p[1]})
+			g := generateSize(s.base.config, s.ahead(), randomPrompts(s.base.config, n, p[0]), model.Decoding{MaxNew: p[1]})
 			size.Rows, size.Context, size.CacheRows = max(size.Rows, g.Rows), max(size.Context, g.Context), max(size.CacheRows, g.CacheRows)
 		}
 	}

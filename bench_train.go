@@ -175,7 +175,7 @@ func benchJob(c Config) (*job, error) {
 		return nil, err
 	}
 	if j.data == nil {
-		j.data, j.report = randomRows(j.base.config, c)
+		j.data, j.report = randomRows(j.base.config, j.context(), c)
 		j.resize()
 	}
 	return j, nil

@@ -158,7 +158,7 @@ func (s *Session) Evaluate(ctx context.Context, o EvalOptions, progress func(don
 	if err != nil {
 		return nil, err
 	}
-	limit := s.base.config.MaxPositions
+	limit := s.base.config.MaxPositions - s.ahead().Len()
 	if o.MaxLength > 0 {
 		limit = min(limit, o.MaxLength)
 	}

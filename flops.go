@@ -90,7 +90,9 @@ func (j *job) stepSeconds(tokens, supervised int) float64 {
 	if speed == 0 {
 		return 0
 	}
-	seconds := stepFlops(j.base.config, j.size, tokens, supervised, j.length) / (speed * stepEfficiency)
+	ahead := j.size.Ahead // a row of a prompt is as much work as that of a token, a prefix is only attended to
+	tokens += c.Batch * c.Accumulation * ahead.Prompt
+	seconds := stepFlops(j.base.config, j.size, tokens, supervised, j.length+ahead.Prompt+2*ahead.Prefix) / (speed * stepEfficiency)
 	if m, ok := j.method.(method.Worker); ok {
 		work := m.Work(j.base.config, c.Batch*j.length, c.Accumulation)
 		seconds += work.Ops / speed

@@ -62,6 +62,9 @@ func newJob(c Config) (*job, error) {
 	if err := j.method.Check(b.config); err != nil {
 		return nil, err
 	}
+	if err := takeText(j.method, b); err != nil {
+		return nil, err
+	}
 	if c.Init == "random" && j.method.Reach() != method.ToWeights {
 		return nil, &UsageError{fmt.Errorf("init random starts from a model that knows nothing; method %s would keep it so: use --method full", c.Method)}
 	}
@@ -80,7 +83,7 @@ func newJob(c Config) (*job, error) {
 		}
 	}
 	if b.dir == "" && b.random && c.Data == "" {
-		j.data, j.report = randomRows(b.config, c)
+		j.data, j.report = randomRows(b.config, j.context(), c)
 	}
 	j.resize()
 	return j, nil
@@ -88,11 +91,11 @@ func newJob(c Config) (*job, error) {
 
 // randomRows stand for data in measurements on a built-in shape: two steps'
 // worth of full rows of random tokens, all of them trained.
-func randomRows(m model.Config, c Config) (*train.Data, *task.Report) {
+func randomRows(m model.Config, context int, c Config) (*train.Data, *task.Report) {
 	r := rand.New(rand.NewPCG(c.Seed, 0))
 	length := c.MaxLength
-	if length == 0 || length > m.MaxPositions {
-		length = m.MaxPositions
+	if length == 0 || length > context {
+		length = context
 	}
 	d, report := &train.Data{}, &task.Report{}
 	for range 2 * c.Batch * c.Accumulation {
@@ -160,31 +163,40 @@ func (c Config) storeDir() string {
 	return cmp.Or(c.HostStoreDir, c.OutputDir)
 }
 
+// context is the most tokens that a sequence may have, behind what the method
+// learns ahead of it.
+func (j *job) context() int { return j.base.config.MaxPositions - method.Ahead(j.method).Len() }
+
 // resize decides what the model is built for. Rows are as long as the data
 // needs, not as long as they may be.
 func (j *job) resize() {
 	c := j.config
+	ahead := method.Ahead(j.method)
 	j.length = c.MaxLength
-	if limit := j.base.config.MaxPositions; j.length == 0 || j.length > limit {
+	if limit := j.context(); j.length == 0 || j.length > limit {
 		j.length = limit
 	}
 	if j.data != nil && !c.Packing {
 		j.length = min(j.length, j.data.Longest())
 	}
-	rows, context, cache := c.Batch*j.length, j.length, 0
+	context, cache := j.length, 0
+	rows := c.Batch * (j.length + ahead.Prompt)
+	keys := c.Batch * (j.length + ahead.Prefix) // wanted with a prefix
 	if j.valid != nil {
-		context = max(context, j.valid.Longest())
-		rows = max(rows, context, c.EvalBatch*j.valid.Longest())
+		long, n := j.valid.Longest(), max(1, c.EvalBatch)
+		context = max(context, long)
+		rows, keys = max(rows, n*(long+ahead.Prompt)), max(keys, n*(long+ahead.Prefix))
 	}
+	context += ahead.Len()
 	if len(j.ask) > 0 {
 		prompts := make([][]int32, len(j.ask))
 		for i, q := range j.ask {
 			prompts[i] = q.Prompt
 		}
-		s := generateSize(j.base.config, prompts, j.decoding())
+		s := generateSize(j.base.config, ahead, prompts, j.decoding())
 		rows, context, cache = max(rows, s.Rows), max(context, s.Context), s.CacheRows
 	}
-	j.size = j.method.Reach().Size(model.Size{Rows: rows, Context: context, CacheRows: cache,
+	j.size = j.method.Reach().Size(model.Size{Rows: rows, Keys: max(rows, keys), Context: context, Ahead: ahead, CacheRows: cache,
 		KeepZeros: j.base.pruned != "", Rebuild: c.Rebuild, Offload: c.OffloadWeights, Frozen: j.base.frozen, Micros: c.Accumulation})
 }
 
@@ -248,7 +260,7 @@ func (j *job) attach(a *tensor.Arena, parts *parts, p *pieces) error {
 	c := j.config
 	var err error
 	if j.data != nil {
-		o := train.BatchOptions{Size: c.Batch, Accumulation: c.Accumulation, MaxLength: j.length, Packing: c.Packing, Seed: c.Seed}
+		o := train.BatchOptions{Size: c.Batch, Accumulation: c.Accumulation, MaxLength: j.length, Ahead: j.size.Ahead.Len(), Packing: c.Packing, Seed: c.Seed}
 		if p.batches, err = train.NewBatches(a.Sub("data.train"), j.data, o); err != nil {
 			return err
 		}
@@ -256,9 +268,9 @@ func (j *job) attach(a *tensor.Arena, parts *parts, p *pieces) error {
 	}
 	if j.valid != nil {
 		long := j.valid.Longest()
-		o := train.BatchOptions{Size: c.EvalBatch, MaxLength: long, Ordered: true}
+		o := train.BatchOptions{Size: c.EvalBatch, MaxLength: long, Ahead: j.size.Ahead.Len(), Ordered: true}
 		if o.Size == 0 {
-			o.Size = max(1, j.size.Rows/long)
+			o.Size = max(1, j.size.Sequences(long))
 		}
 		if p.validation, err = train.NewBatches(a.Sub("data.validation"), j.valid, o); err != nil {
 			return err

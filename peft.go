@@ -82,7 +82,7 @@ func savePEFT(dir string, b *base, l *method.LoRA, set *param.Set) error {
 // readPEFT makes the method of PEFT's adapter_config.json with peft_type LORA.
 // What it asks for and this program does not do is named, all in one error.
 func readPEFT(data []byte) (*method.LoRA, error) {
-	if err := checkPEFT(data); err != nil {
+	if err := checkKeys(data, peftValues()); err != nil {
 		return nil, err
 	}
 	c := peftConfig{Rank: 8, Alpha: 8, Targets: oneOrMore[string]{"q_proj", "v_proj"}} // PEFT's defaults for Llama
@@ -118,9 +118,9 @@ func readPEFT(data []byte) (*method.LoRA, error) {
 	return l, nil
 }
 
-// checkPEFT goes through all keys. PEFT has new ones in every version, empty
+// checkKeys goes through all keys. PEFT has new ones in every version, empty
 // unless they are used: an unknown key is harmless as long as it is empty.
-func checkPEFT(data []byte) error {
+func checkKeys(data []byte, values map[string][]string) error {
 	var keys map[string]json.RawMessage
 	if err := json.Unmarshal(data, &keys); err != nil {
 		return err
@@ -132,7 +132,7 @@ func checkPEFT(data []byte) error {
 			return err
 		}
 		value := compact.String()
-		wanted, known := peftValues()[key]
+		wanted, known := values[key]
 		if !known {
 			wanted = empty()
 		}

@@ -46,7 +46,7 @@ func saveSHiRA(dir string, b *base, s *method.SHiRA, set *param.Set) error {
 
 // readSHiRA makes the method of PEFT's adapter_config.json with peft_type SHIRA.
 func readSHiRA(data []byte) (*method.SHiRA, error) {
-	if err := checkPEFT(data); err != nil {
+	if err := checkKeys(data, peftValues()); err != nil {
 		return nil, err
 	}
 	c := shiraConfig{Rank: 32, Targets: oneOrMore[string]{"q_proj", "v_proj"}} // PEFT's defaults for Llama

@@ -62,8 +62,8 @@ func (j *job) readData() error {
 		return err
 	}
 	limit := c.MaxLength
-	if positions := j.base.config.MaxPositions; limit == 0 || limit > positions {
-		limit = positions
+	if context := j.context(); limit == 0 || limit > context {
+		limit = context
 	}
 	enc := task.NewEncoder(j.tok, j.chat, task.EncodeOptions{MaxLength: limit, TrainOnInputs: c.TrainOnInputs, Now: day})
 	training, held := &encoded{}, &encoded{keep: c.Generate}
@@ -149,8 +149,11 @@ func (j *job) refuseLoss(path string, r *task.Report) error {
 		path = j.config.Data + " (validation part)"
 	}
 	limit, mend := fmt.Sprintf("max_length %d", j.config.MaxLength), "raise max_length"
-	if positions := j.base.config.MaxPositions; j.config.MaxLength == 0 || j.config.MaxLength > positions {
+	if positions := j.base.config.MaxPositions; j.config.MaxLength == 0 || j.config.MaxLength > j.context() {
 		limit, mend = fmt.Sprintf("the model's context of %d tokens", positions), "shorten the rows"
+		if j.context() < positions {
+			limit += fmt.Sprintf(", of which num_virtual_tokens are %d,", positions-j.context())
+		}
 	}
 	if r.Supervised == 0 {
 		return fmt.Errorf("%s: no token is left to train on: of %d rows, %d lost their whole answer to %s (the longest row has %d tokens: %s); %s", path, r.Rows, r.Dropped, limit, r.Longest, r.LongestRow, mend)

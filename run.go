@@ -91,7 +91,7 @@ func (j *job) run(ctx context.Context, d runDir, e *engine, p *pieces, plan *Pla
 		return out, errors.Join(err, events.Close())
 	}
 	out.Output = filepath.Join(d.dir, j.outputName())
-	err = replaceFolder(out.Output, t.Save)
+	err = replaceFolder(out.Output, func(dir string) error { return j.save(dir, e) })
 	out.PeakRSS = peakRSS()
 	return out, errors.Join(err, events.Close())
 }
@@ -146,7 +146,7 @@ func (j *job) trainer(dir string, e *engine, p *pieces) *train.Trainer {
 		Model: e.model, Params: e.params, Optimizer: e.optimizer, Batches: p.batches,
 		Steps: p.steps, Clip: c.MaxGradNorm, LoggingSteps: c.LoggingSteps,
 		Dir: dir, SaveWhen: when(c.SaveStrategy, c.SaveSteps), SaveLimit: c.SaveLimit, Settings: c.identity(),
-		Save: func(dir string) error { return j.save(dir, e) },
+		Save: func(dir string) error { return j.saveAll(dir, e) },
 		Load: func(dir string) error { return j.load(dir, e) },
 	}
 	t.Reporter, _ = j.method.(method.Reporter)
@@ -188,11 +188,16 @@ func (j *job) save(dir string, e *engine) error {
 	return saveAdapter(dir, j.base, j.method, j.config.Method, j.tok, e.params)
 }
 
+// saveAll is save, with what has to be there for the run to go on.
+func (j *job) saveAll(dir string, e *engine) error {
+	return errors.Join(j.save(dir, e), saveTrained(dir, j.method, e.params))
+}
+
 func (j *job) load(dir string, e *engine) error {
 	if j.method.Reach() == method.ToWeights {
 		return loadFull(dir, e.params)
 	}
-	return loadAdapter(dir, e.params)
+	return loadTrained(dir, j.method, e.params)
 }
 
 // replaceFolder writes a folder beside its place and puts it there when it is

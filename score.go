@@ -33,6 +33,8 @@ func (s *Session) Score(ctx context.Context, in []ScoreInput, emit func(i int, o
 		}
 		longest = max(longest, len(t.IDs))
 	}
+	ahead := s.ahead().Len()
+	longest += ahead
 	if len(in) == 0 {
 		return nil
 	}
@@ -44,8 +46,8 @@ func (s *Session) Score(ctx context.Context, in []ScoreInput, emit func(i int, o
 			return err
 		}
 		n, rows := 0, 0
-		for at+n < len(in) && rows+len(in[at+n].IDs)-1 <= s.size.Rows {
-			rows += len(in[at+n].IDs) - 1
+		for at+n < len(in) && rows+ahead+len(in[at+n].IDs)-1 <= s.size.Rows {
+			rows += ahead + len(in[at+n].IDs) - 1
 			n++
 		}
 		if err := s.scoreBatch(in[at:at+n], at, emit); err != nil {

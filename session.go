@@ -118,13 +118,21 @@ func (s *Session) Close() error {
 	return nil
 }
 
+// ahead is what the adapter has learned ahead of every sequence.
+func (s *Session) ahead() model.Ahead { return method.Ahead(s.method) }
+
 // need builds the model if what is built is too small.
 func (s *Session) need(size model.Size) error {
 	if s.engine != nil && size.Rows <= s.size.Rows && size.Context <= s.size.Context && size.CacheRows <= s.size.CacheRows {
 		return nil
 	}
+	size.Ahead = s.ahead()
 	if size.Context > s.base.config.MaxPositions && s.base.config.Scaling.Kind != "dynamic" {
-		return fmt.Errorf("%d tokens, more than the %d the model was trained for (max_position_embeddings)", size.Context, s.base.config.MaxPositions)
+		virtual := ""
+		if n := size.Ahead.Len(); n > 0 {
+			virtual = fmt.Sprintf(" (%d of them ahead of the text, by the adapter)", n)
+		}
+		return fmt.Errorf("%d tokens%s, more than the %d the model was trained for (max_position_embeddings)", size.Context, virtual, s.base.config.MaxPositions)
 	}
 	size.Rows, size.Context, size.CacheRows = max(size.Rows, s.size.Rows), max(size.Context, s.size.Context), max(size.CacheRows, s.size.CacheRows)
 	size.Frozen = s.base.frozen
@@ -185,7 +193,7 @@ func (s *Session) Generate(ctx context.Context, prompts [][]int32, d model.Decod
 			return fmt.Errorf("prompt %d: %w", i+1, err)
 		}
 	}
-	if err := s.need(generateSize(s.base.config, prompts, d)); err != nil {
+	if err := s.need(generateSize(s.base.config, s.ahead(), prompts, d)); err != nil {
 		return err
 	}
 	return s.engine.model.Generate(ctx, prompts, d, emit)
@@ -194,14 +202,14 @@ func (s *Session) Generate(ctx context.Context, prompts [][]int32, d model.Decod
 // generateSize is what a model needs to continue the prompts: with room in the
 // cache for the longest of them, and for as many more at once as Decoding.Batch
 // and the bound on keys and values allow.
-func generateSize(c model.Config, prompts [][]int32, d model.Decoding) model.Size {
+func generateSize(c model.Config, ahead model.Ahead, prompts [][]int32, d model.Decoding) model.Size {
 	lengths := make([]int, len(prompts))
 	for i, p := range prompts {
-		lengths[i] = len(p)
+		lengths[i] = len(p) + ahead.Len()
 	}
 	slices.SortFunc(lengths, func(a, b int) int { return cmp.Compare(b, a) })
 	beams := max(1, d.Beams)
-	size := model.Size{Rows: max(inferRows, beams, beams*d.Batch), Context: lengths[0] + d.MaxNew}
+	size := model.Size{Rows: max(inferRows, beams, beams*d.Batch, ahead.Prompt+1), Context: lengths[0] + d.MaxNew}
 	most := d.Batch
 	if most == 0 {
 		most = min(batch, size.Rows/beams)

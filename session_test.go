@@ -176,7 +176,7 @@ func TestCacheHasRoomForTheBatchAndNoMore(t *testing.T) {
 		{model.Decoding{MaxNew: 1<<20 - 100}, 256, 1 << 20, 1<<20 - 1 + 1<<20 - 2}, // two fill 1 GiB
 		{model.Decoding{MaxNew: 1 << 22}, 256, 100 + 1<<22, 99 + 1<<22},            // more than 1 GiB, but one must fit
 	} {
-		s := generateSize(c, prompts, x.d)
+		s := generateSize(c, model.Ahead{}, prompts, x.d)
 		if s.Rows != x.rows || s.Context != x.context || s.CacheRows != x.cache {
 			t.Errorf("%+v: %+v, wanted %d rows, context %d, cache %d", x.d, s, x.rows, x.context, x.cache)
 		}

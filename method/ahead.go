@@ -23,13 +23,6 @@ func Ahead(m Method) model.Ahead {
 	return model.Ahead{}
 }
 
-// A Starter is a method whose first values depend on the weights of the model.
-// Start sets them, once the weights are there, a function of them and of
-// Attach's seed. Nobody needs to call it when all values are read from a file.
-type Starter interface {
-	Start() error
-}
-
 // A Texter is a method that may begin as a text.
 type Texter interface {
 	// Text is the text, "" for none.
@@ -40,6 +33,7 @@ type Texter interface {
 
 // A Projector is a method whose adapter files hold other tensors than those it
 // trains: Project computes them of the trained ones, as they are at that moment.
+// It returns nil where files hold what is trained.
 type Projector interface {
 	Project() *param.Set
 }
@@ -48,7 +42,9 @@ type Projector interface {
 // Attach returned.
 func Adapter(m Method, set *param.Set) *param.Set {
 	if p, ok := m.(Projector); ok {
-		return p.Project()
+		if projected := p.Project(); projected != nil {
+			return projected
+		}
 	}
 	return set
 }

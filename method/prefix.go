@@ -142,10 +142,10 @@ func (p *Prefix) beginning() tensor.Tensor {
 	return p.plain.rows.W
 }
 
-// Project is the prefix as PEFT's files hold it.
+// Project is the prefix as PEFT's files hold it, nil without a projection.
 func (p *Prefix) Project() *param.Set {
 	if p.layers == nil {
-		return &param.Set{Dense: []*param.Dense{p.plain.rows}}
+		return nil
 	}
 	p.layers.Forward()
 	return &param.Set{Dense: []*param.Dense{p.layers.all}}

@@ -13,14 +13,24 @@ import (
 type BatchOptions struct {
 	Size         int    // examples of a micro-batch; with Packing, bins
 	Accumulation int    // micro-batches of a step; 0 stands for 1
-	MaxLength    int    // most tokens of an example, and tokens of a bin
-	Packing      bool   // put examples together into bins of MaxLength tokens
+	MaxLength    int    // most tokens of an example; with Ahead, rows of a bin
+	Ahead        int    // rows that the model takes for each example beside its tokens; see model.Ahead
+	Packing      bool   // put examples together into bins of MaxLength + Ahead rows
 	Ordered      bool   // take the examples as they come, every epoch, for evaluation
 	Seed         uint64 // of the order
 }
 
-// Rows is the most token rows of one micro-batch: what the model is built for.
-func (o BatchOptions) Rows() int { return o.Size * o.MaxLength }
+// Rows is the most rows of one micro-batch: what the model is built for.
+func (o BatchOptions) Rows() int { return o.Size * (o.MaxLength + o.Ahead) }
+
+// fit reports how batches are larger than what a model is built for. A bin with
+// one example has the most tokens, and any bin the same rows at most.
+func (o BatchOptions) fit(s model.Size) error {
+	if o.Ahead == s.Ahead.Len() && s.Fits(o.Size, o.Size*o.MaxLength) {
+		return nil
+	}
+	return fmt.Errorf("a batch may have %d rows, %d ahead of each example, the model is built for %d and %d", o.Rows(), o.Ahead, max(s.Rows, s.Keys), s.Ahead.Len())
+}
 
 // Batches cuts Data into micro-batches. What a batch holds is a pure function of
 // (seed, step): there is no state, and any step can be asked for. Examples lie
@@ -56,7 +66,7 @@ func NewBatches(a *tensor.Arena, d *Data, o BatchOptions) (*Batches, error) {
 	b := &Batches{data: d, o: o, units: d.Len(), epoch: -1, scaled: -1}
 	host := func(name string, n int) []int32 { return a.Int32(name, tensor.OnHost, n) }
 	if o.Packing {
-		b.bins = pack(d, o.MaxLength, o.Seed)
+		b.bins = pack(d, o.MaxLength+o.Ahead, o.Ahead, o.Seed)
 		b.units = len(b.bins.ends)
 		if items, ends := host("bins", d.Len()), host("bin ends", b.units); ends != nil {
 			copy(items, b.bins.items)

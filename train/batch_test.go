@@ -190,7 +190,7 @@ func TestStepsAreCountedAsHuggingFaceCounts(t *testing.T) {
 func TestBinsAreFullAndNeverOverfull(t *testing.T) {
 	d := examples(500, 5)
 	const size = 40
-	b := pack(d, size, 1)
+	b := pack(d, size, 0, 1)
 	seen := make([]bool, d.Len())
 	for i := range b.ends {
 		sum := 0

@@ -161,8 +161,10 @@ func (e *Evaluator) check() error {
 	if e.Batches == nil && len(e.Questions) == 0 {
 		problems = append(problems, errors.New("evaluation: there is neither validation data nor a question to ask"))
 	}
-	if e.Batches != nil && e.Batches.o.Rows() > e.Model.Size.Rows {
-		problems = append(problems, fmt.Errorf("evaluation: a batch may have %d rows, the model is built for %d", e.Batches.o.Rows(), e.Model.Size.Rows))
+	if e.Batches != nil {
+		if err := e.Batches.o.fit(e.Model.Size); err != nil {
+			problems = append(problems, fmt.Errorf("evaluation: %w", err))
+		}
 	}
 	if len(e.Questions) > 0 {
 		if e.Text == nil {

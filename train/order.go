@@ -22,7 +22,7 @@ func shuffle(order []int32, seed, stream uint64) {
 	}
 }
 
-// bins are sets of examples that together fit into a given number of tokens.
+// bins are sets of examples that together fit into a given number of rows.
 type bins struct {
 	items []int32 // [examples] bin after bin
 	ends  []int32 // [bins]     one past the last item
@@ -31,14 +31,15 @@ type bins struct {
 // openBin is a bin that may take more.
 type openBin struct {
 	index int32
-	room  int // tokens
+	room  int // rows
 }
 
 // pack puts every example into the open bin that it fills best, the oldest of
 // equal ones; where none has room, the fullest is closed and one is opened. The
 // examples come in a shuffled order that depends on seed only, so that bins mix
-// what lies together in a file. Every example has at most size tokens.
-func pack(d *Data, size int, seed uint64) bins {
+// what lies together in a file. An example takes ahead rows beside its tokens,
+// and every example fits into size rows.
+func pack(d *Data, size, ahead int, seed uint64) bins {
 	order := make([]int32, d.Len())
 	shuffle(order, seed, packingStream)
 	of := make([]int32, d.Len()) // bin of each example
@@ -46,9 +47,10 @@ func pack(d *Data, size int, seed uint64) bins {
 	var counts []int32
 	for _, e := range order {
 		from, to := d.span(int(e))
+		rows := to - from + ahead
 		best := -1
 		for i, b := range open {
-			if b.room >= to-from && (best < 0 || b.room < open[best].room) {
+			if b.room >= rows && (best < 0 || b.room < open[best].room) {
 				best = i
 			}
 		}
@@ -60,7 +62,7 @@ func pack(d *Data, size int, seed uint64) bins {
 			open = append(open, openBin{int32(len(counts)), size})
 			counts = append(counts, 0)
 		}
-		open[best].room -= to - from
+		open[best].room -= rows
 		of[e] = open[best].index
 		counts[open[best].index]++
 	}

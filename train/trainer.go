@@ -124,8 +124,8 @@ func (t *Trainer) check() error {
 	if t.Steps < 1 {
 		add("a run of %d steps; wanted 1 or more: raise num_train_epochs or max_steps", t.Steps)
 	}
-	if rows := t.Batches.o.Rows(); rows > t.Model.Size.Rows {
-		add("a batch may have %d rows, the model is built for %d", rows, t.Model.Size.Rows)
+	if err := t.Batches.o.fit(t.Model.Size); err != nil {
+		problems = append(problems, err)
 	}
 	if t.Clip < 0 {
 		add("max_grad_norm is %v; wanted 0 (no limit) or more", t.Clip)
