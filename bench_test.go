@@ -271,6 +271,9 @@ func TestOperationsOfATokenAreThoseCountedByHand(t *testing.T) {
 		{"lst", map[string]string{"lst_reduction": "2"}, 2*3840 + 4*4800 + 512 + 6*(2*544+128) + 4*3*128},
 		// LoRA of rank 2 on q and v: 2 blocks of 2·(16+16) and 2·(16+8) elements.
 		{"lora", map[string]string{"lora_r": "2", "lora_target": "q_proj,v_proj"}, 4*8640 + 1536 + 6*2*2*(32+24)},
+		// Rows of a prompt are no tokens; 3 keys of a prefix in each of 2 blocks.
+		{"prompt", map[string]string{"prompt_tokens": "3"}, 4*8640 + 1536},
+		{"prefix", map[string]string{"prefix_tokens": "3"}, 4*8640 + 1536 + 3*4*16*2*3},
 		{"shira", map[string]string{"shira_r": "2", "shira_target": "q_proj,v_proj"}, 4*8640 + 1536 + 6*2*2*(32+24)}, // as many
 		{"meft", map[string]string{"meft_neurons": "96", "meft_top_k": "5", "meft_experts": "8", "meft_probe": "3", "meft_gate": "none"}, 4*8640 + 1536 + 2*16*(2*36+12*5+2*8)},
 		{"meft", map[string]string{"meft_neurons": "96", "meft_top_k": "5", "meft_experts": "8", "meft_probe": "3", "meft_frozen_keys": "true"}, 4*8640 + 1536 + 2*16*(2*36+10*5+2*8+2*3)},

@@ -165,8 +165,10 @@ func methodOptions() []Option {
 // sharedOptions stand for settings that several methods have under names of
 // their own. Method is that of the default.
 func sharedOptions() []Option {
+	tokens := fmt.Sprint(method.All()["prompt"].(*method.Prompt).Tokens)
 	return []Option{{Name: "adapter_activation", Help: "activation of the neurons of method meft or parallel: relu, silu (parallel only) or swiglu",
-		Choices: []string{"relu", "silu", method.SwiGLU}, Default: "relu", Method: "meft", of: []string{"meft_activation", "parallel_activation"}}}
+		Choices: []string{"relu", "silu", method.SwiGLU}, Default: "relu", Method: "meft", of: []string{"meft_activation", "parallel_activation"}},
+		{Name: "num_virtual_tokens", Help: "learned positions ahead of every sequence, of method prompt or prefix", Default: tokens, Method: "prompt", of: []string{"prompt_tokens", "prefix_tokens"}}}
 }
 
 func list(s string) []string {

@@ -45,7 +45,7 @@ func TestFormatPageNamesEveryOptionAndKey(t *testing.T) {
 		wanted("form", form)
 	}
 	for _, v := range []any{train.Memory{}, train.MemoryGroup{}, train.Dataset{}, train.Step{}, train.Eval{}, train.Saved{}, train.Note{}, train.Done{},
-		train.State{}, train.Best{}, task.Report{}, task.ItemScore{}, adapterConfig{}, adapterShape{}, peftConfig{},
+		train.State{}, train.Best{}, task.Report{}, task.ItemScore{}, adapterConfig{}, adapterShape{}, peftConfig{}, promptConfig{},
 		MethodInfo{}, MethodSetting{}, MergeResult{}, Difference{}, ExportResult{}, EvalResult{}, Metric{}, PreparedRow{}, Inspection{}, PruneResult{}, PruneLayer{}, sparsityRecord{}, Field{}, InspectTensor{},
 		BenchCase{}, TrainBench{}, BenchPart{}, KernelBench{}, KernelSpeed{}, GenerateBench{}, GenerateSpeed{}} {
 		typ := reflect.TypeOf(v)

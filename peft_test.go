@@ -432,7 +432,8 @@ func TestLoRAOfAnotherKindIsRefused(t *testing.T) {
 		{"lora_alpha", 0, []string{"lora_alpha is 0"}},
 		{"r", 3, []string{"lora_A", "BF16 [2 ", "[3 "}},
 		{"target_modules", []string{"up_proj"}, []string{"up_proj.lora_A.weight", "missing", "down_proj.lora_A.weight", "not wanted"}},
-		{"peft_type", "PROMPT_TUNING", []string{"PROMPT_TUNING", "LORA"}},
+		{"peft_type", "PROMPT_TUNING", []string{"lora_alpha is 6", "target_modules is"}},
+		{"peft_type", "P_TUNING", []string{"P_TUNING", "PREFIX_TUNING", "LORA"}},
 	} {
 		dir := foreignLoRA(t, func(config map[string]any) { config[c.key] = c.value })
 		s, err := Open(SessionOptions{Model: base, Adapter: dir})

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 
+	"meft/method"
 	"meft/task"
 	"meft/tensor"
 )
@@ -15,6 +16,7 @@ type Plan struct {
 	Method      string
 	Parameters  int64          // of the base model
 	Trained     int64          // of the method
+	Projected   int64          // numbers of its adapter where that is computed of what is trained, else 0
 	Ledger      *tensor.Ledger // every tensor by name
 	Device      int64          // bytes of device memory
 	Pinned      int64
@@ -60,6 +62,9 @@ func (j *job) plan() (*Plan, error) {
 	out := &Plan{Model: j.base.name, Method: c.Method, Parameters: j.base.config.Parameters(), Trained: trained, Ledger: l,
 		Device: l.Used(tensor.OnDevice), Pinned: l.Used(tensor.Pinned), Host: l.Used(tensor.OnHost), Disk: l.Used(tensor.OnDisk), Fixed: programSize(c.Model),
 		KeepsZeros: j.keepsZeros(), Tokens: c.Batch * j.length * c.Accumulation, Steps: p.steps, Data: j.report, Validation: j.vreport}
+	if projected := method.Projected(j.method); projected != nil {
+		out.Projected = projected.Parameters()
+	}
 	out.Problems = overBudget(c, l)
 	if len(out.Problems) > 0 {
 		out.Problems = append(out.Problems, j.suggestion())

@@ -136,7 +136,7 @@ const projectedFile = "adapter_trained.safetensors"
 
 // saveTrained writes what is trained where the adapter's file does not hold it.
 func saveTrained(dir string, m method.Method, set *param.Set) error {
-	if method.Adapter(m, set) == set {
+	if method.Projected(m) == nil {
 		return nil
 	}
 	return train.WriteBlobs(filepath.Join(dir, projectedFile), set.Weights(), map[string]string{"format": "pt"})
@@ -144,7 +144,7 @@ func saveTrained(dir string, m method.Method, set *param.Set) error {
 
 // loadTrained is loadAdapter for a checkpoint.
 func loadTrained(dir string, m method.Method, set *param.Set) error {
-	if method.Adapter(m, set) == set {
+	if method.Projected(m) == nil {
 		return loadAdapter(dir, set)
 	}
 	path := filepath.Join(dir, projectedFile)

@@ -20,7 +20,7 @@ import (
 // checkpoint, with another number of threads each time, ends with the bytes of
 // the run that was left alone.
 func TestKilledAndResumedRunEqualsTheUninterruptedOne(t *testing.T) {
-	for _, m := range append(method.Names(), "meft meft_router=stable meft_stable_share=0.5") {
+	for _, m := range append(method.Names(), "meft meft_router=stable meft_stable_share=0.5", "prefix prefix_projection=true") {
 		t.Run(m, func(t *testing.T) {
 			c := newRun(t, m)
 			if m == "parallel" {

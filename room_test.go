@@ -3,16 +3,21 @@ package meft
 import (
 	"testing"
 
+	"meft/method"
 	"meft/tensor"
 )
 
 // A checkpoint has the moments in the form they are kept in, and values as
 // float32 in any form.
 func TestRoomForCheckpointsFollowsTheFormOfMoments(t *testing.T) {
-	for _, method := range []string{"full", "parallel", "meft"} {
+	for _, name := range []string{"full", "parallel", "meft", "prefix"} {
 		for _, form := range []string{"f32", "bf16", "8bit"} {
-			c := newRun(t, method)
-			if method == "meft" {
+			c := newRun(t, name)
+			if name == "prefix" {
+				// Tensors are whole lines of 64 bytes, as memory is given.
+				c.Settings["prefix_projection"], c.Settings["prefix_tokens"], c.Settings["encoder_hidden_size"] = "true", "4", "16"
+			}
+			if name == "meft" {
 				c.Settings["meft_moments"], c.Settings["meft_master"] = form, "split"
 			} else if form != "f32" {
 				continue
@@ -40,9 +45,15 @@ func TestRoomForCheckpointsFollowsTheFormOfMoments(t *testing.T) {
 				}
 				values += b.Bytes()
 			}
+			result, trained := values, int64(0) // a checkpoint has these too
+			if projected := method.Projected(j.method); projected != nil {
+				result, trained = 4*projected.Parameters(), values
+			} else if name == "prefix" {
+				t.Error("a prefix with a projection is as it is trained")
+			}
 			e.Close()
-			if got, _ := (runDir{dir: c.OutputDir}).needs(plan, j); got != 3*values+2*moments {
-				t.Errorf("%s with %s moments: %d bytes for a result and two checkpoints, wanted 3·%d + 2·%d", method, form, got, values, moments)
+			if got, _ := (runDir{dir: c.OutputDir}).needs(plan, j); got != 3*result+2*(trained+moments) {
+				t.Errorf("%s with %s moments: %d bytes for a result and two checkpoints, wanted 3·%d + 2·(%d + %d)", name, form, got, result, trained, moments)
 			}
 		}
 	}

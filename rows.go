@@ -152,7 +152,7 @@ func (j *job) refuseLoss(path string, r *task.Report) error {
 	if positions := j.base.config.MaxPositions; j.config.MaxLength == 0 || j.config.MaxLength > j.context() {
 		limit, mend = fmt.Sprintf("the model's context of %d tokens", positions), "shorten the rows"
 		if j.context() < positions {
-			limit += fmt.Sprintf(", of which num_virtual_tokens are %d,", positions-j.context())
+			limit += fmt.Sprintf(", of which %d are num_virtual_tokens,", positions-j.context())
 		}
 	}
 	if r.Supervised == 0 {

@@ -138,7 +138,10 @@ func halfWritten(name string) string { return ".tmp-" + name + "-" }
 // checkpoints, the one being written and the one before. A run that is resumed
 // has the one before. Values are written as float32 whatever their form is.
 func (d runDir) needs(p *Plan, j *job) (bytes int64, what string) {
-	result := 4 * p.Trained
+	result, trained := 4*p.Trained, int64(0)
+	if p.Projected > 0 {
+		result, trained = 4*p.Projected, result
+	}
 	checkpoints, what := int64(2), "its result and two checkpoints"
 	if j.config.Resume != "" {
 		checkpoints, what = 1, "its result and a checkpoint"
@@ -146,7 +149,7 @@ func (d runDir) needs(p *Plan, j *job) (bytes int64, what string) {
 	if j.config.SaveStrategy == "no" {
 		checkpoints, what = 0, "its result"
 	}
-	bytes = result + checkpoints*(result+p.moments())
+	bytes = result + checkpoints*(result+trained+p.moments())
 	if j.config.storeDir() == d.dir && p.Disk > 0 {
 		bytes += p.Disk
 		what += ", host tables"

@@ -142,6 +142,8 @@ func set(t testing.TB, c *Config, method string) {
 		"series":   {"series_bottleneck": "6"},
 		"lst":      {"lst_reduction": "2"},
 		"shira":    {"shira_r": "2"},
+		"prompt":   {"prompt_tokens": "3"},
+		"prefix":   {"prefix_tokens": "3"},
 		"lora":     {"lora_r": "2", "lora_dropout": "0.1"},
 	}
 	for name, value := range settings[method] {

@@ -32,19 +32,29 @@ type Texter interface {
 }
 
 // A Projector is a method whose adapter files hold other tensors than those it
-// trains: Project computes them of the trained ones, as they are at that moment.
-// It returns nil where files hold what is trained.
+// trains.
 type Projector interface {
-	Project() *param.Set
+	// Projected are those tensors, nil where files hold what is trained.
+	Projected() *param.Set
+	// Project computes them of the trained ones, as they are at that moment.
+	Project()
 }
 
-// Adapter is what the files of a method's adapter hold, of the set that its
-// Attach returned.
-func Adapter(m Method, set *param.Set) *param.Set {
+// Projected are the tensors that the files of a method's adapter hold instead of
+// what Attach returned, nil where they hold that.
+func Projected(m Method) *param.Set {
 	if p, ok := m.(Projector); ok {
-		if projected := p.Project(); projected != nil {
-			return projected
-		}
+		return p.Projected()
+	}
+	return nil
+}
+
+// Adapter is what the files of a method's adapter hold, computed, of the set that
+// its Attach returned.
+func Adapter(m Method, set *param.Set) *param.Set {
+	if projected := Projected(m); projected != nil {
+		m.(Projector).Project()
+		return projected
 	}
 	return set
 }
@@ -60,14 +70,14 @@ const (
 // promptTensor is what PEFT calls the tensor of prompts and of prefixes.
 const promptTensor = "prompt_embeddings"
 
-// checkAhead checks the settings that the methods of rows ahead share. setting
-// is the name of that for the beginning.
-func checkAhead(tokens int, setting, init, text string, c model.Config) error {
+// checkAhead checks the settings that the methods of rows ahead share. count is
+// the name of that for their number, setting of that for the beginning.
+func checkAhead(count string, tokens int, setting, init, text string, c model.Config) error {
 	switch {
 	case tokens < 1:
-		return fmt.Errorf("num_virtual_tokens is %d, wants at least 1", tokens)
+		return fmt.Errorf("%s is %d, wants at least 1", count, tokens)
 	case tokens >= c.MaxPositions:
-		return fmt.Errorf("num_virtual_tokens is %d: the model's context is %d, and sequences need room behind them", tokens, c.MaxPositions)
+		return fmt.Errorf("%s is %d: the model's context is %d, and sequences need room behind them", count, tokens, c.MaxPositions)
 	case init == FromText && text == "":
 		return fmt.Errorf("%s is %s: give %s_text", setting, FromText, setting)
 	case init != FromText && text != "":

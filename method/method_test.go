@@ -36,7 +36,7 @@ func TestSettingsSurviveJSON(t *testing.T) {
 
 func tinyConfigOfWidth(d int) model.Config {
 	c := tinyConfig()
-	c.Dim = d
+	c.Dim, c.Hidden, c.HeadDim = d, d, d/c.Heads
 	return c
 }
 
@@ -82,6 +82,11 @@ func TestCheckReportsAllProblems(t *testing.T) {
 		"lst_temperature is 0", `lst_init is "copied"`, "pruned, random", `lst_layers is "2"`)
 	wantError(t, (&LST{Reduction: 0, Temperature: 1, Init: InitRandom, Layers: "0"}).Check(tinyConfig()), "lst_reduction is 0")
 	wantError(t, (&LST{Reduction: 100, Temperature: 1, Init: InitRandom, Layers: "0"}).Check(tinyConfig()), "lst_reduction is 100", "is 12")
+	wantError(t, (&Prompt{Tokens: 0, Init: "ZERO"}).Check(tinyConfig()), "prompt_tokens is 0", `prompt_tuning_init is "ZERO"`, "SAMPLE_VOCAB, TEXT, RANDOM")
+	wantError(t, (&Prompt{Tokens: 1 << 30, Init: FromText}).Check(tinyConfig()), "the model's context is")
+	wantError(t, (&Prompt{Tokens: 1, Init: FromText}).Check(tinyConfig()), "give prompt_tuning_init_text")
+	wantError(t, (&Prefix{Tokens: 1, Init: FromZero, InitText: "a", Hidden: 3}).Check(tinyConfig()), "prefix_init TEXT, not ZERO", "encoder_hidden_size is 3", "prefix_projection")
+	wantError(t, (&Prefix{Tokens: -1, Init: FromRandom, Projects: true, Hidden: -2}).Check(tinyConfig()), "prefix_tokens is -1", "encoder_hidden_size is -2")
 	wantError(t, (&Parallel{Layers: "x"}).Check(tinyConfig()), "parallel_bottleneck is 0", "parallel_activation", "parallel_layers")
 }
 

@@ -30,9 +30,9 @@ import (
 // Li and Liang 2021, https://arxiv.org/abs/2101.00190, section 4; without the
 // projection P-Tuning v2, Liu et al. 2022, https://arxiv.org/abs/2110.07602.
 type Prefix struct {
-	Tokens   int    `json:"num_virtual_tokens" help:"learned keys and values of each layer ahead of every sequence; the context counts them"`
+	Tokens   int    `json:"prefix_tokens" help:"learned keys and values of each layer ahead of every sequence; the context counts them"`
 	Init     string `json:"prefix_init" help:"what they begin as: SAMPLE_VOCAB (what the model computes for random tokens), TEXT (for a text), RANDOM (small random numbers), ZERO" choices:"SAMPLE_VOCAB,TEXT,RANDOM,ZERO"`
-	InitText string `json:"prefix_init_text" help:"with prefix_init TEXT: the text, repeated or cut to num_virtual_tokens tokens"`
+	InitText string `json:"prefix_init_text" help:"with prefix_init TEXT: the text, repeated or cut to prefix_tokens tokens"`
 	Projects bool   `json:"prefix_projection" help:"learn them through two layers, which are not saved"`
 	Hidden   int    `json:"encoder_hidden_size" help:"with prefix_projection: width between the two layers; 0 for that of a layer's keys"`
 
@@ -46,7 +46,7 @@ type Prefix struct {
 // About names the rate of the better runs of PEFT's benchmark
 // (https://github.com/huggingface/peft, method_comparison).
 func (*Prefix) About() About {
-	return About{Summary: "keys and values of each layer ahead of every sequence", Source: "Li and Liang 2021, https://arxiv.org/abs/2101.00190", Rate: 5e-3, PEFT: "PREFIX_TUNING",
+	return About{Summary: "keys and values of each layer ahead of every sequence", Source: "Li and Liang 2021, https://arxiv.org/abs/2101.00190", Rate: 5e-3, PEFT: "PREFIX_TUNING", Size: "prefix_tokens",
 		Changes: true, Merges: "no: what it learns is keys and values ahead of a text, not weights"}
 }
 
@@ -70,7 +70,7 @@ func (p *Prefix) Check(c model.Config) error {
 	}
 	return errors.Join(
 		oneOf("prefix_init", p.Init, FromVocabulary, FromText, FromRandom, FromZero),
-		checkAhead(p.Tokens, "prefix_init", p.Init, p.InitText, c),
+		checkAhead("prefix_tokens", p.Tokens, "prefix_init", p.Init, p.InitText, c),
 		hidden,
 	)
 }
@@ -142,14 +142,16 @@ func (p *Prefix) beginning() tensor.Tensor {
 	return p.plain.rows.W
 }
 
-// Project is the prefix as PEFT's files hold it, nil without a projection.
-func (p *Prefix) Project() *param.Set {
+// Projected is the prefix as PEFT's files hold it, nil without a projection.
+func (p *Prefix) Projected() *param.Set {
 	if p.layers == nil {
 		return nil
 	}
-	p.layers.Forward()
 	return &param.Set{Dense: []*param.Dense{p.layers.all}}
 }
+
+// Project computes it.
+func (p *Prefix) Project() { p.layers.Forward() }
 
 // projection is a prefix that two layers compute. C is 2·layers·width.
 type projection struct {

@@ -21,9 +21,9 @@ import (
 //
 // Lester et al. 2021, https://arxiv.org/abs/2104.08691, sections 2 and 3.2.
 type Prompt struct {
-	Tokens   int    `json:"num_virtual_tokens" help:"learned rows ahead of every sequence; the context counts them"`
+	Tokens   int    `json:"prompt_tokens" help:"learned rows ahead of every sequence; the context counts them"`
 	Init     string `json:"prompt_tuning_init" help:"what they begin as: SAMPLE_VOCAB (embeddings of random tokens), TEXT (those of a text), RANDOM (random numbers of that size)" choices:"SAMPLE_VOCAB,TEXT,RANDOM"`
-	InitText string `json:"prompt_tuning_init_text" help:"with prompt_tuning_init TEXT: the text, repeated or cut to num_virtual_tokens tokens"`
+	InitText string `json:"prompt_tuning_init_text" help:"with prompt_tuning_init TEXT: the text, repeated or cut to prompt_tokens tokens"`
 
 	model *model.Model
 	rows  *param.Dense // [p, d]
@@ -34,7 +34,7 @@ type Prompt struct {
 // About names the rate of the better runs of PEFT's benchmark
 // (https://github.com/huggingface/peft, method_comparison).
 func (*Prompt) About() About {
-	return About{Summary: "input embeddings ahead of every sequence", Source: "Lester et al. 2021, https://arxiv.org/abs/2104.08691", Rate: 1e-3, PEFT: "PROMPT_TUNING",
+	return About{Summary: "input embeddings ahead of every sequence", Source: "Lester et al. 2021, https://arxiv.org/abs/2104.08691", Rate: 1e-3, PEFT: "PROMPT_TUNING", Size: "prompt_tokens",
 		Changes: true, Merges: "no: what it learns is input ahead of a text, not weights"}
 }
 
@@ -54,7 +54,7 @@ func (p *Prompt) Take(ids []int32) { p.text = ids }
 func (p *Prompt) Check(c model.Config) error {
 	return errors.Join(
 		oneOf("prompt_tuning_init", p.Init, FromVocabulary, FromText, FromRandom),
-		checkAhead(p.Tokens, "prompt_tuning_init", p.Init, p.InitText, c),
+		checkAhead("prompt_tokens", p.Tokens, "prompt_tuning_init", p.Init, p.InitText, c),
 	)
 }
 

@@ -263,7 +263,9 @@ func (m *Model) Remember(prefix tensor.Tensor, ids []int32) {
 	m.see(func(int) int32 { return 0 }, func(i int) int32 { return int32(i) + 1 })
 	m.prefixIDs()
 	m.dev.Gather(m.Blocks[0].acts.x.Rows(0, n), m.embed.W, m.in.ids.Rows(0, n))
+	m.away.begin()
 	for i, b := range m.Blocks {
+		m.away.use(i, i+1)
 		b.forward(train)
 		m.dev.Scatter(ofLayer(prefix, i, 0), b.acts.k.Rows(0, n), m.in.order.ids)
 		m.dev.Scatter(ofLayer(prefix, i, 1), b.acts.v.Rows(0, n), m.in.order.ids)

@@ -21,6 +21,8 @@ func dense() map[string]method.Method {
 		"lora":     &method.LoRA{Rank: 3, Targets: "all-linear", Layers: "all", Dropout: 0.3},
 		"meft":     &f, // its router
 		"lst":      &method.LST{Reduction: 2, Layers: "0-1", Temperature: 0.5, Init: method.InitPruned},
+		"prompt":   &method.Prompt{Tokens: 3, Init: method.FromVocabulary},
+		"prefix":   &method.Prefix{Tokens: 3, Init: method.FromVocabulary}, // of what blocks compute that visit the device
 		"dora":     &method.LoRA{Rank: 3, Targets: "all-linear", Layers: "all", DoRA: true},
 	}
 }
