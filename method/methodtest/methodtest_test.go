@@ -51,7 +51,7 @@ func TestMethodsKeepTheirPromises(t *testing.T) {
 		{"dora head", "lora", &method.LoRA{Rank: 6, Targets: "lm_head", Layers: "all", DoRA: true}},
 		{"dora dropout", "lora", &method.LoRA{Rank: 3, Targets: "q_proj,k_proj,v_proj,down_proj,lm_head", Layers: "all", DoRA: true, Dropout: 0.3}},
 		{"lora dropout", "lora", &method.LoRA{Rank: 3, Targets: "all-linear", Layers: "all", Dropout: 0.3}},
-		{"prompt", "prompt", &method.Prompt{Tokens: 7, Init: method.FromVocabulary}},
+		{"prompt", "prompt", &method.Prompt{Tokens: 12, Init: method.FromVocabulary}},
 		{"prompt random", "prompt", &method.Prompt{Tokens: 5, Init: method.FromRandom}},
 		{"prefix", "prefix", &method.Prefix{Tokens: 3, Init: method.FromVocabulary}},
 		{"prefix random", "prefix", &method.Prefix{Tokens: 6, Init: method.FromRandom}},
