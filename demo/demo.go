@@ -91,8 +91,8 @@ type entry struct {
 func entries() []entry {
 	return []entry{
 		{"meft", "meft", "bf16", map[string]string{"meft_neurons": "2048", "meft_top_k": "32", "meft_buffer": "512"}, "", 4e-3},
-		{"lora", "lora", "bf16", map[string]string{}, "lora_r", 8e-3},
-		{"qlora", "lora", "nf4", map[string]string{}, "lora_r", 8e-3},
+		{"lora", "lora", "bf16", map[string]string{}, "lora_r", 6e-3},
+		{"qlora", "lora", "nf4", map[string]string{}, "lora_r", 6e-3},
 		{"parallel", "parallel", "bf16", map[string]string{"parallel_activation": "silu"}, "parallel_bottleneck", 4e-2},
 	}
 }

@@ -36,7 +36,7 @@ func TestSettingsSurviveJSON(t *testing.T) {
 
 func tinyConfigOfWidth(d int) model.Config {
 	c := tinyConfig()
-	c.Dim, c.Hidden, c.HeadDim = d, d, d/c.Heads
+	c.Dim, c.HeadDim, c.Hidden = d, d/c.Heads, 2*d
 	return c
 }
 

@@ -95,6 +95,9 @@ func (o *options) run(ctx context.Context) error {
 
 // runAll makes the runs that the file has not.
 func (o *options) runAll(ctx context.Context, done []record) ([]record, error) {
+	if err := os.RemoveAll(filepath.Join(o.work, "model")); err != nil { // of an earlier call
+		return nil, err
+	}
 	if err := demo.WriteFiles(o.work, demo.Facts(0)); err != nil {
 		return nil, err
 	}
