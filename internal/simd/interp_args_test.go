@@ -79,6 +79,9 @@ func routineArgs(rng *rand.Rand, name string) (all [][]any) {
 		return kernelArgs(rng, rows, lanes, pairs)
 	}
 	if mr, ok := strings.CutPrefix(base, "thin"); ok {
+		if strings.HasSuffix(mr, "Codes") {
+			return thinCodesArgs(rng, int(mr[0]-'0'))
+		}
 		return thinArgs(rng, int(mr[0]-'0'), strings.HasSuffix(mr, "BF16"))
 	}
 	if mr, ok := strings.CutPrefix(base, "tile"); ok {
@@ -261,6 +264,22 @@ func thinArgs(rng *rand.Rand, rows int, bf16 bool) (all [][]any) {
 				b = halves(rng, (cols-1)*ldb+kc)
 			}
 			all = append(all, []any{kc, plain(rng, rows*kc), b, ldb, 768, plain(rng, (rows-1)*ldc+cols), ldc, acc, float32(0.7)})
+		}
+	}
+	return all
+}
+
+// thinCodesArgs has rows that are further apart than they are long.
+func thinCodesArgs(rng *rand.Rand, rows int) (all [][]any) {
+	cols := thinCols(rows)
+	for _, kc := range []int{32, 96} {
+		for acc := range 2 {
+			ldb, ldc := kc/2+5, cols+acc
+			codes := make([]byte, (cols-1)*ldb+kc/2)
+			for i := range codes {
+				codes[i] = byte(rng.Uint32())
+			}
+			all = append(all, []any{kc, plain(rng, rows*kc), codes, ldb, 768, plain(rng, kc/32*cols), plain(rng, 16), plain(rng, (rows-1)*ldc+cols), ldc, acc, float32(0.7)})
 		}
 	}
 	return all

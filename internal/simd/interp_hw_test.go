@@ -23,6 +23,7 @@ var hardware = map[string]any{
 	"packT": packT, "packTBF16": packTBF16, "packRows8": packRows8, "packRows16": packRows16, "packRows16BF16": packRows16BF16, "peakAVX2": peakAVX2,
 	"thin1": thin1, "thin2": thin2, "thin3": thin3, "thin4": thin4, "thin5": thin5, "thin6": thin6, "thin7": thin7, "thin8": thin8,
 	"thin1BF16": thin1BF16, "thin2BF16": thin2BF16, "thin3BF16": thin3BF16, "thin4BF16": thin4BF16, "thin5BF16": thin5BF16, "thin6BF16": thin6BF16, "thin7BF16": thin7BF16, "thin8BF16": thin8BF16,
+	"thin1Codes": thin1Codes, "thin2Codes": thin2Codes, "thin3Codes": thin3Codes, "thin4Codes": thin4Codes, "thin5Codes": thin5Codes, "thin6Codes": thin6Codes, "thin7Codes": thin7Codes, "thin8Codes": thin8Codes,
 	"decode4": decode4, "decode8": decode8,
 	"tile1AVX2": tile1AVX2, "tile2AVX2": tile2AVX2, "tile3AVX2": tile3AVX2, "tile4AVX2": tile4AVX2, "tile5AVX2": tile5AVX2, "tile6AVX2": tile6AVX2,
 	"decodeSignedAVX2": decodeSignedAVX2, "decodeRootsAVX2": decodeRootsAVX2, "encodeSignedAVX2": encodeSignedAVX2, "encodeRootsAVX2": encodeRootsAVX2, "largestAVX2": largestAVX2,

@@ -461,6 +461,30 @@ func thin8(kc int, a *float32, b *float32, ldb int, ahead int, c *float32, ldc i
 func thin8BF16(kc int, a *float32, b *uint16, ldb int, ahead int, c *float32, ldc int, acc int, alpha float32)
 
 //go:noescape
+func thin1Codes(kc int, a *float32, b *byte, ldb int, ahead int, scales *float32, table *float32, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin2Codes(kc int, a *float32, b *byte, ldb int, ahead int, scales *float32, table *float32, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin3Codes(kc int, a *float32, b *byte, ldb int, ahead int, scales *float32, table *float32, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin4Codes(kc int, a *float32, b *byte, ldb int, ahead int, scales *float32, table *float32, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin5Codes(kc int, a *float32, b *byte, ldb int, ahead int, scales *float32, table *float32, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin6Codes(kc int, a *float32, b *byte, ldb int, ahead int, scales *float32, table *float32, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin7Codes(kc int, a *float32, b *byte, ldb int, ahead int, scales *float32, table *float32, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
+func thin8Codes(kc int, a *float32, b *byte, ldb int, ahead int, scales *float32, table *float32, c *float32, ldc int, acc int, alpha float32)
+
+//go:noescape
 func decode4(blocks int, dst *float32, o1 int, o2 int, o3 int, ds int, codes *byte, cs int, scales *float32, table *float32)
 
 //go:noescape

@@ -83,6 +83,11 @@ func (j *matMul) thinPiece(w *worker, i int) {
 			_ = j.c[(j.m-1)*j.ldc+j0+cols-1]
 			kc, a, c := min(j.kc, j.k-p), &j.packed[p*j.m], &j.c[j0]
 			switch {
+			case j.codes():
+				w.thinScales(j.b, j0, cols, p, kc)
+				at := (j.b.Quant.First + j0*j.b.Stride + p) / 2
+				_ = j.b.Quant.Codes[at+((cols-1)*j.b.Stride+kc)/2-1]
+				thinCodes(j.m, kc, a, &j.b.Quant.Codes[at], j.b.Stride/2, ahead, &w.scale[0], &j.b.Quant.Table[0], c, j.ldc, acc, j.alpha)
 			case j.b.Quant != nil:
 				w.decodeRows(j.b, j0, cols, p, kc)
 				thinF32(j.m, kc, a, &w.wide[0], kc, 0, c, j.ldc, acc, j.alpha)

@@ -114,6 +114,7 @@ func files() map[string]string {
 	}
 	g.packers()
 	g.thin()
+	g.thinCodes()
 	g.quantised()
 	g.tables()
 	return map[string]string{
