@@ -215,6 +215,9 @@ func TestLoadedAdapterIsTheTrainedOne(t *testing.T) {
 	for _, m := range append(method.Names(), "meft adapter_activation=swiglu", "meft meft_router=exact", "meft meft_router=switch", "meft meft_router=stable", "meft meft_router=product-key meft_neurons=100", "parallel adapter_activation=swiglu learning_rate=0.03") {
 		c := newRun(t, m)
 		c.ValidationData, c.EvalStrategy, c.EvalSteps = c.Data, "steps", 6
+		if m == "prefix" {
+			c.LearningRate = 0.1 // three tokens move the loss little in so few steps
+		}
 		want := trained(t, c)
 		o := SessionOptions{Model: c.Model, Adapter: c.OutputDir}
 		if m == "full" {
