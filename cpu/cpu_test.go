@@ -24,8 +24,14 @@ func TestProductsOfBF16Conform(t *testing.T) {
 
 func conforms(t *testing.T, cases int, suite func(*testing.T, func() tensor.Device) map[string]uint64, compute tensor.DType) {
 	for _, level := range simd.Levels() {
+		if testing.Short() && level == simd.Portable && len(simd.Levels()) > 1 {
+			continue // the race detector takes ten minutes for its loops; how work is shared out is the same
+		}
 		var first map[string]uint64
 		for threads := 1; threads <= 3; threads++ {
+			if testing.Short() && threads != 2 {
+				continue
+			}
 			t.Run(fmt.Sprintf("%v/%d", level, threads), func(t *testing.T) {
 				bits := suite(t, func() tensor.Device {
 					d := NewLevel(threads, level)
