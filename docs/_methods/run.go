@@ -47,9 +47,8 @@ func entries() []entry {
 	wide := func(more ...string) map[string]string {
 		return meftArgs(append([]string{"meft_neurons", "2048"}, more...)...)
 	}
-	sparse, lora := []float64{2e-3, 4e-3, 8e-3}, []float64{4e-3, 8e-3, 1.2e-2}
 	return []entry{
-		{name: "MEFT 2048", method: "meft", args: wide(), rates: sparse},
+		{name: "MEFT 2048", method: "meft", args: wide(), rates: []float64{2e-3, 4e-3, 8e-3}},
 		{name: "MEFT 2048, NF4 base", method: "meft", dtype: "nf4", args: wide(), rates: []float64{4e-3}},
 		{name: "MEFT 2048, all keys scored", method: "meft", args: wide("meft_router", "exact"), rates: []float64{4e-3}},
 		{name: "MEFT 2025, product keys", method: "meft", args: meftArgs("meft_neurons", "2025", "meft_router", "product-key"), rates: []float64{4e-3}},
@@ -57,16 +56,18 @@ func entries() []entry {
 		{name: "MEFT 2048, stable", method: "meft", args: wide("meft_router", "stable", "meft_experts", "64"), rates: []float64{4e-3, 2e-2}},
 		{name: "MEFT 2048, SwiGLU", method: "meft", args: wide("meft_activation", "swiglu", "meft_experts", "64"), rates: []float64{4e-3}},
 		{name: "parallel 256", method: "parallel", args: settings("parallel_bottleneck", "256", "parallel_activation", "silu"), rates: []float64{1e-2, 2e-2, 4e-2}},
-		{name: "parallel 256, SwiGLU", method: "parallel", args: settings("parallel_bottleneck", "256", "parallel_activation", "swiglu"), rates: []float64{4e-3, 1e-2, 2e-2}},
+		{name: "parallel 256, SwiGLU", method: "parallel", args: settings("parallel_bottleneck", "256", "parallel_activation", "swiglu"), rates: []float64{1e-2}},
 		{name: "parallel 256, state offloaded", method: "parallel", args: settings("parallel_bottleneck", "256", "parallel_activation", "silu", "offload_optimizer", "true"), rates: []float64{2e-2}},
-		{name: "series 128", method: "series", args: settings("series_bottleneck", "128"), rates: sparse},
-		{name: "LoRA 8, all layers", method: "lora", args: settings("lora_r", "8"), rates: lora},
-		{name: "QLoRA 8, NF4 base", method: "lora", dtype: "nf4", args: settings("lora_r", "8"), rates: []float64{8e-3}},
-		{name: "DoRA 8", method: "lora", args: settings("lora_r", "8", "use_dora", "true"), rates: lora},
-		{name: "LoRA+ 8", method: "lora", args: settings("lora_r", "8", "loraplus_lr_ratio", "4"), rates: []float64{2e-3, 4e-3}},
-		{name: "SHiRA as LoRA 8", method: "shira", args: settings("shira_r", "8"), rates: sparse},
-		{name: "LST 8", method: "lst", args: settings(), rates: []float64{1e-2, 3e-2}},
-		{name: "full", method: "full", dtype: "f32", args: settings(), rates: []float64{1e-3, 3e-3}},
+		{name: "series 128", method: "series", args: settings("series_bottleneck", "128"), rates: []float64{4e-3}},
+		{name: "LoRA 8, all layers", method: "lora", args: settings("lora_r", "8"), rates: []float64{6e-3}},
+		{name: "QLoRA 8, NF4 base", method: "lora", dtype: "nf4", args: settings("lora_r", "8"), rates: []float64{6e-3}},
+		{name: "DoRA 8", method: "lora", args: settings("lora_r", "8", "use_dora", "true"), rates: []float64{6e-3}},
+		{name: "LoRA+ 8", method: "lora", args: settings("lora_r", "8", "loraplus_lr_ratio", "4"), rates: []float64{3e-3}},
+		{name: "SHiRA as LoRA 8", method: "shira", args: settings("shira_r", "8"), rates: []float64{4e-3}},
+		{name: "prompt 20", method: "prompt", args: settings("prompt_tokens", "20"), rates: []float64{1e-2}},
+		{name: "prefix 20", method: "prefix", args: settings("prefix_tokens", "20"), rates: []float64{1e-2}},
+		{name: "LST 8", method: "lst", args: settings(), rates: []float64{1e-2}},
+		{name: "full", method: "full", dtype: "f32", args: settings(), rates: []float64{1e-3}},
 		{name: "full, state offloaded", method: "full", dtype: "f32", args: settings("offload_optimizer", "true"), rates: []float64{1e-3}},
 		{name: "full, state and weights offloaded", method: "full", dtype: "f32", args: settings("offload_optimizer", "true", "offload_weights", "true"), rates: []float64{1e-3}},
 	}
